@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from dlcore._device import Device
-from dlcore._tensor import Tensor
+from dlcore._tensor import Tensor as Tensor
 from dlcore.dtypes import DType
 
 compiler: str

@@ -44,26 +44,28 @@ from dlcore._array_api import namespace_info as __array_namespace_info__
 from dlcore._autocast import autocast, autocast_dtype
 from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
 from dlcore._creation import (
-    array,
-    asarray,
+    arange,
+    empty,
     empty_like,
     eye,
-    from_dlpack,
     full,
     full_like,
     geomspace,
     identity,
     linspace,
     logspace,
+    ones,
     ones_like,
     tri,
+    zeros,
     zeros_like,
 )
 from dlcore._dtype_functions import can_cast, finfo, iinfo, isdtype, promote_types, result_type
+from dlcore._from_data import array, asarray, from_dlpack, from_numpy, tensor
 from dlcore._indexing import index_put
 from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._spelling import UnknownName as _UnknownName
-from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
+from dlcore._tensor import Parameter, Tensor
 
 if _typing.TYPE_CHECKING:
     from dlcore import data, export, func, linalg, metrics, models, nn, optim, random, runs, testing, train

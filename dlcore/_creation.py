@@ -1,150 +1,77 @@
-"""More functions that make tensors: from data, filled, spaced, of one pattern, from other libraries."""
+"""Tensors of given values: filled with a number, spaced, of one pattern."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, KeysView, ValuesView
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, instance, integer, lengths, number, renamed
+from dlcore._arguments import boolean, instance, integer, lengths, number, renamed, shown
 from dlcore._batching import filled_like
-from dlcore._device import CPU, Device, default_device
+from dlcore._device import Device
 from dlcore._device import device as as_device
+from dlcore._from_data import chosen_device, convert, copy_of, filled, leaf, of_numbers
 from dlcore._spelling import spelled
-from dlcore._tensor import (
-    DLPACK_CPU,
-    DLPACK_CUDA,
-    Tensor,
-    chosen_device,
-    computed,
-    convert,
-    empty,
-    filled,
-    leaf,
-    of_data,
-    of_numbers,
-    ramp,
-    sharable,
-)
-from dlcore._tensor import from_numpy as over_array
-from dlcore.dtypes import DType, as_dtype, bool_, default_float, uint8
-from dlcore.ops.movement import stack
+from dlcore.dtypes import DType, as_dtype, bool_, default_float, float32, float64, int64
+from dlcore.ops import creation, elementwise
 from dlcore.ops.slicing import assign
 from dlcore.ops.strided import as_strided
-from dlcore.ops.transfer import transfer
 from dlcore.ops.triangles import tril
 
+if TYPE_CHECKING:
+    from dlcore._C import Tensor
+
 __all__ = [
-    "array", "asarray", "empty_like", "eye", "from_dlpack", "full", "full_like", "geomspace", "identity", "linspace",
-    "logspace", "ones_like", "tri", "zeros_like",
+    "arange", "empty", "empty_like", "eye", "full", "full_like", "geomspace", "identity", "linspace", "logspace",
+    "ones", "ones_like", "tri", "zeros", "zeros_like",
 ]  # fmt: skip
 
-# ---- from data ----------------------------------------------------------------------------------------------------
-
-
-def array(
-    data: Any, dtype: Any = None, *, copy: bool | None = True, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """``data`` as a tensor: numbers, nested lists, generators, arrays, tensors and lists of tensors; NumPy's `array`.
-
-    As `asarray`, but what is a tensor or an array already is copied unless ``copy`` is None.
-
-    >>> dl.array(i * i for i in range(4))
-    tensor([0, 1, 4, 9])
-    """
-    return leaf(_as_tensor("array", data, dtype, device, copy), requires_grad)
-
-
-def asarray(data: Any, dtype: Any = None, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """``data`` as a tensor that shares memory with a tensor or array where strides, dtype and device allow.
-
-    ``copy``: True always copies, False raises ValueError where a copy is needed, None copies where it is. An array on a
-    GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the default device.
-    Gradients flow to tensors, in lists too: these are stacked.
-    """
-    return _as_tensor("asarray", data, dtype, device, copy)
-
-
-def _as_tensor(name: str, data: Any, dtype: Any, device: Any, copy: Any) -> Tensor:
-    chosen = None if dtype is None else as_dtype(dtype, f"{name}: dtype")
-    place = None if device is None else as_device(device)
-    always = None if copy is None else boolean(copy, f"{name}: copy")
-    given = list(data) if isinstance(data, Iterator | KeysView | ValuesView) else data
-    shared = _shared(given, chosen, place)
-    found = shared
-    if found is None:
-        parts = _stacked(name, given)
-        found = of_data(given, chosen, device, f"{name}: data") if parts is None else parts
-    result = found if chosen is None else found.astype(chosen)
-    result = result if place is None or result.device is place else transfer(result, place)
-    if always is False and result is not shared:
-        raise ValueError(f"{name}: the data cannot become such a tensor without a copy; copy=None makes one")
-    return result.clone() if always and result is shared else result
-
-
-def _shared(data: Any, dtype: DType | None, place: Device | None) -> Tensor | None:
-    """A tensor over the memory of ``data``, if it has any that tensors may share."""
-    if isinstance(data, Tensor):
-        return data
-    if isinstance(data, np.ndarray):
-        fits = (place or default_device()) is CPU and (dtype is None or dtype.numpy == data.dtype)
-        return over_array(data) if fits and sharable(data) else None
-    if hasattr(type(data), "__dlpack__") and hasattr(type(data), "__dlpack_device__"):
-        kind, _ = data.__dlpack_device__()
-        return from_dlpack(data) if int(kind) == DLPACK_CUDA else None
-    return None
-
-
-def _stacked(name: str, data: Any) -> Tensor | None:
-    """Lists of tensors and numbers, nested, as one tensor through which gradients flow; None where no tensor is in."""
-    if not isinstance(data, list | tuple):
-        return None
-    parts = [d if isinstance(d, Tensor) else _stacked(name, d) for d in data]
-    if all(part is None for part in parts):
-        return None
-    like = next(part for part in parts if part is not None)
-    try:
-        every = [of_data(d, None, like.device, f"{name}: data") if p is None else p
-                 for d, p in zip(data, parts, strict=True)]  # fmt: skip
-        return stack(every)
-    except (TypeError, ValueError) as error:
-        raise renamed(error, name) from None
-
-
-def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied.
-
-    On a GPU the work of the two libraries on this memory is kept in order: when it is handed over, and when the last
-    tensor over it has gone, before it is used otherwise. The exporter does not name its stream for the latter: where
-    that is a non-blocking one, keep the exporter until `synchronize`.
-
-    ``device``: where the tensor is to be, if not where the memory is; ``copy``: True copies, False raises ValueError
-    where ``device`` needs a copy. Raises BufferError where what the object tells of its memory is wrong, or of a kind
-    that tensors have not.
-    """
-    if not hasattr(type(source), "__dlpack__"):
-        raise TypeError(f"from_dlpack: an object with __dlpack__ is wanted, not {type(source).__name__}")
-    kind, index = source.__dlpack_device__() if hasattr(type(source), "__dlpack_device__") else DLPACK_CPU
-    given = {} if int(kind) != DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
-    try:
-        capsule = source.__dlpack__(max_version=(1, 0), **given)
-    except TypeError:  # written before DLPack 1.0
-        capsule = source.__dlpack__(**given)
-    made: Tensor = _C.from_dlpack(capsule)
-    if made.dtype is bool_ and _C.suspended(lambda: bool((_C.reinterpret(made, uint8) > 1).any())):
-        raise BufferError("from_dlpack: the booleans have other bytes than 0 and 1; share them as uint8")
-    place = made.device if device is None else as_device(device)
-    if place is not made.device:
-        if copy is False:
-            raise ValueError(f"from_dlpack: memory on {made.device} does not come to {place} without a copy")
-        return transfer(made, place)
-    return made.clone() if copy else made
-
-
 # ---- filled -------------------------------------------------------------------------------------------------------
+
+
+def sizes_and_dtype(name: str, shape: tuple[Any, ...], dtype: Any) -> tuple[tuple[int, ...], DType]:
+    """The lengths given as ``f(2, 3)`` or as ``f((2, 3))``, and the dtype of a new tensor: float32 where none is given.
+
+    The dtype may stand behind them, as in NumPy: ``f((2, 3), np.int32)``.
+    """
+    several = dtype is None and len(shape) > 1 and type(shape[-1]) is not int
+    if several and isinstance(shape[-1], DType | str | type | np.dtype):
+        *shape, dtype = shape  # type: ignore[assignment]
+    chosen = float32 if dtype is None else as_dtype(dtype, f"{name}: dtype")
+    return lengths(shape[0] if len(shape) == 1 else tuple(shape), f"{name}: shape"), chosen
+
+
+@spelled
+def empty(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
+    sizes, chosen = sizes_and_dtype("empty", (shape, *more), dtype)
+    if chosen is bool_:
+        return filled(sizes, False, chosen, device, requires_grad)
+    return leaf(_C.empty(sizes, chosen, chosen_device(device).code), requires_grad)
+
+
+@spelled
+def zeros(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
+    sizes, chosen = sizes_and_dtype("zeros", (shape, *more), dtype)
+    return filled(sizes, 0, chosen, device, requires_grad)
+
+
+@spelled
+def ones(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
+    sizes, chosen = sizes_and_dtype("ones", (shape, *more), dtype)
+    return filled(sizes, 1, chosen, device, requires_grad)
 
 
 @spelled
@@ -155,15 +82,16 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, req
     plain = kind is float or kind is int or kind is bool
     if plain and dtype is None:
         return filled(sizes, fill_value, as_dtype(kind), device, requires_grad)
-    given = fill_value if plain or isinstance(fill_value, Tensor) else convert(fill_value, "full", "fill_value", None)
+    is_ours = plain or isinstance(fill_value, _C.TensorBase)
+    given = fill_value if is_ours else convert(fill_value, "full", "fill_value", None)
     if dtype is not None:
         chosen = as_dtype(dtype, "full: dtype")
-    elif isinstance(given, Tensor):
+    elif isinstance(given, _C.TensorBase):
         chosen = given.dtype
     else:
         of = fill_value.dtype if isinstance(fill_value, np.generic) else type(given)
         chosen = as_dtype(of, "full: the dtype of fill_value")
-    if isinstance(given, Tensor):
+    if isinstance(given, _C.TensorBase):
         try:
             return leaf(empty(sizes, dtype=chosen, device=device).fill_(given), requires_grad)
         except (TypeError, ValueError) as error:
@@ -173,8 +101,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, req
 
 def _like(name: str, x: Tensor, dtype: Any, device: Any) -> tuple[DType, Device]:
     """Dtype and device of a new tensor like ``x``."""
-    if type(x) is not Tensor:
-        instance(x, Tensor, f"{name}: x", "a tensor")
+    if not isinstance(x, _C.TensorBase):
+        instance(x, _C.TensorBase, f"{name}: x", "a tensor")
     chosen = x.dtype if dtype is None else as_dtype(dtype, f"{name}: dtype")
     return chosen, x.device if device is None else as_device(device)
 
@@ -212,6 +140,77 @@ def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None)
 
 
 # ---- spaced -------------------------------------------------------------------------------------------------------
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
+    """The numbers start, start + step, ... below ``stop``; ``arange(n)`` gives 0 to n - 1.
+
+    The dtype is int64 when all arguments are integers, else float32. Element i is start + i * step, computed in int64
+    or float64 and then cast.
+    """
+    if stop is None:
+        start, stop = 0, start
+    plain = type(start) is int and type(stop) is int and type(step) is int and dtype is None
+    if plain and start == 0 and step == 1 and 0 < stop < 1 << 44:
+        return ramp("arange", stop, 0.0, 1.0, stop - 1.0, int64, device)
+    first, last, step = _real(start, "arange: start"), _real(stop, "arange: stop"), _real(step, "arange: step")
+    if step == 0:
+        raise ValueError("arange: the step is 0")
+    whole = isinstance(first, int) and isinstance(last, int) and isinstance(step, int)
+    target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
+    if not whole:
+        first, last, step = float(first), float(last), float(step)
+    steps = -((first - last) // step) if whole else (last - first) / step
+    count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
+    if not count:
+        return empty(0, dtype=target, device=device)
+    last = first + (count - 1) * step
+    exact = whole and max(abs(first), abs(last), abs(count * step)) <= 1 << 53  # float64 holds them all
+    if not (exact and target in (int64, float32, float64)):
+        kind = int64 if whole else float64
+        for limiting in (kind,) if kind is target else (kind, target):
+            for end in (first, last):  # all others lie between
+                _C.check_number(end, limiting, "arange")
+    if whole and not exact:
+        numbers = computed("arange", count, lambda: first + np.arange(count, dtype=np.int64) * step)
+        return copy_of(numbers, target, device)
+    return ramp("arange", count, float(first), float(step), float(last), target, device)
+
+
+def _real(value: Any, where: str) -> int | float:
+    """A whole number as an int, another as a float."""
+    if type(value) is int:
+        return value
+    try:
+        return integer(value, where)
+    except TypeError:
+        if isinstance(value, bool | np.bool_):
+            raise
+    found = number(value, where)
+    if not math.isfinite(found):
+        raise ValueError(f"{where} is {found}; it must be finite")
+    return found
+
+
+def computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What ``make`` returns: ``size`` numbers. Raises MemoryError where there is no room for them."""
+    with suppress(MemoryError):
+        if size < 1 << 44:
+            return make()
+    raise MemoryError(f"{name}: {shown(size)} numbers do not fit in memory")
+
+
+def ramp(name: str, count: int, first: float, step: float, last: float, dtype: DType, device: Any) -> Tensor:
+    """first + i step for i in 0 ... count - 1, computed in float64, but ``last`` as the last; the function ``name``."""
+    own = dtype if dtype in creation.DTYPES else float64
+    if count >= 1 << 44:
+        raise MemoryError(f"{name}: {shown(count)} numbers do not fit in memory")
+    place = chosen_device(device).code
+    made = _C.few_ramp(count, first, step, last, own, place)
+    if made is None:
+        made = _C.empty((count,), own, place)
+        creation.ramp(made, first, step, last)
+    return made if own is dtype else elementwise.cast(made, dtype)
 
 
 def _spaced(name: str, num: Any, dtype: Any, device: Any, make: Any) -> Tensor:

@@ -1,54 +1,32 @@
-"""`Tensor`: the methods on top of the C type, and the functions that make tensors."""
+"""`Tensor` and `Parameter`: the methods on top of the C type."""
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Iterator, KeysView, ValuesView
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from dlcore import _C, _autograd, _indexing, _numpy
-from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shaped, shown
+from dlcore._arguments import boolean, instance, shaped, shown
 from dlcore._array_api import VERSIONS
-from dlcore._device import CPU, Device, default_device
+from dlcore._creation import arange, empty, ones, zeros
+from dlcore._device import CPU, Device
 from dlcore._device import device as as_device
+from dlcore._from_data import DLPACK_CPU, DLPACK_CUDA, convert, from_numpy, tensor
 from dlcore._hooks import HookHandle, register_hook, retain_grad
 from dlcore._operations import TensorMethods
 from dlcore._printing import text_of
-from dlcore._spelling import spelled
-from dlcore._values import booleans, check_numbers, has_booleans
 from dlcore._writing import Writing
-from dlcore.dtypes import (
-    NUMPY_DTYPES,
-    DType,
-    as_dtype,
-    bfloat16,
-    bool_,
-    default_float,
-    float32,
-    float64,
-    int16,
-    int64,
-    uint64,
-)
+from dlcore.dtypes import as_dtype, bfloat16, bool_, float32, int16, int64
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
-from dlcore.ops import bitwise, creation, elementwise, movement, rounding
+from dlcore.ops import bitwise, elementwise, movement, rounding
 from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
-__all__ = [
-    "DLPACK_CPU", "DLPACK_CUDA", "Parameter", "Tensor", "arange", "chosen_device", "computed", "convert", "copy_of",
-    "empty", "filled", "from_numpy", "leaf", "of_data", "of_numbers", "ones", "sharable", "sizes_and_dtype", "tensor",
-    "zeros",
-]  # fmt: skip
-
-
-DLPACK_CPU = (1, 0)  # a device: its kind and its index
-DLPACK_CUDA = 2  # a kind of device
+__all__ = ["Parameter", "Tensor", "arange", "empty", "from_numpy", "ones", "tensor", "zeros"]
 
 
 def _together(values: tuple[Any, ...]) -> Any:
@@ -410,285 +388,6 @@ def _like_class(cls: type[Tensor], value: Tensor, requires_grad: bool) -> Tensor
 
 def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool, device: Any = CPU) -> Tensor:
     return _like_class(cls, tensor(array, device=device), requires_grad)
-
-
-# ---- making tensors -----------------------------------------------------------------------------------------------
-
-
-def chosen_device(device: Any) -> Device:
-    """The device meant; the default one for None."""
-    return default_device() if device is None else as_device(device)
-
-
-def sizes_and_dtype(name: str, shape: tuple[Any, ...], dtype: Any) -> tuple[tuple[int, ...], DType]:
-    """The lengths given as ``f(2, 3)`` or as ``f((2, 3))``, and the dtype of a new tensor: float32 where none is given.
-
-    The dtype may stand behind them, as in NumPy: ``f((2, 3), np.int32)``.
-    """
-    several = dtype is None and len(shape) > 1 and type(shape[-1]) is not int
-    if several and isinstance(shape[-1], DType | str | type | np.dtype):
-        *shape, dtype = shape  # type: ignore[assignment]
-    chosen = float32 if dtype is None else as_dtype(dtype, f"{name}: dtype")
-    return lengths(shape[0] if len(shape) == 1 else tuple(shape), f"{name}: shape"), chosen
-
-
-def filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requires_grad: bool = False) -> Tensor:
-    """A tensor filled with a number, made in one native call."""
-    return leaf(_C.full(shape, value, dtype, chosen_device(device).code), requires_grad)
-
-
-def leaf(value: Tensor, requires_grad: bool) -> Tensor:
-    """``value``, which has just been made, as a leaf of the graph where ``requires_grad``."""
-    if requires_grad is not False and boolean(requires_grad, "requires_grad:"):
-        value.requires_grad = True
-    return value
-
-
-def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over the memory of a NumPy array."""
-    dtype = as_dtype(array.dtype, "from_numpy: array's dtype")
-    if not array.dtype.isnative:
-        raise DTypeError(f"from_numpy: the bytes of {array.dtype.str} are in another order; copy with dlcore.tensor")
-    return _C.wrap(array.view(np.uint16) if dtype is bfloat16 else array, dtype)
-
-
-def sharable(array: np.ndarray[Any, Any]) -> bool:
-    """Whether a tensor may lie in an array's memory."""
-    strided = all(s % array.itemsize == 0 for s in array.strides)
-    return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
-
-
-_PYTHON_DATA = (bool, int, float, np.generic, list, tuple, range)
-
-
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    """A new tensor with a copy of ``data``: numbers, nested lists, a generator, a NumPy array, or another tensor.
-
-    Arrays and tensors keep their dtype; Python floats become float32, ints int64. With a ``dtype`` arrays and tensors
-    are cast, as by `astype`; Python numbers, alone or in lists, must fit, else OverflowError is raised. The copy of a
-    tensor stays on its device unless ``device`` names another.
-    """
-    return of_data(data, dtype, device, "tensor: data", requires_grad)
-
-
-def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool = False) -> Tensor:
-    """A new tensor; errors about ``data`` begin with ``where``."""
-    chosen = None if dtype is None else as_dtype(dtype, "tensor: dtype")
-    if isinstance(data, Iterator | KeysView | ValuesView):  # generators, map, zip, the values of a dict
-        data = list(data)
-    if isinstance(data, Tensor):
-        source = data.detach()
-        target = source.device if device is None else as_device(device)
-        copied = source.clone() if target is source.device else transfer(source, target)
-        return leaf(copied if chosen is None else copied.astype(chosen), requires_grad)
-    if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
-        data = [np.asarray(d) if isinstance(d, Tensor) else d for d in data]
-    if isinstance(data, np.ndarray) and _C.is_recording():
-        _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
-    array = _as_array(data, where)
-    if isinstance(data, _PYTHON_DATA):
-        wanted = _dtype_of(data, array) if chosen is None else chosen
-        if wanted is uint64 and array.dtype.kind == "f" and array.max(initial=0) >= 2**63:
-            array = np.asarray(data, dtype=object)  # of integers around 2^63 NumPy makes floats, which round
-        return of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
-    if chosen is None:
-        plain = array.dtype in NUMPY_DTYPES  # else the text of the error is needed
-        chosen = as_dtype(array.dtype, "" if plain else f"{where} {shown(data)}: dtype")
-    return copy_of(array, chosen, device, requires_grad)
-
-
-def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
-    """``data`` as an array of numbers; raises ValueError or DTypeError, which say what is wrong."""
-    try:
-        array = np.asarray(data)
-    except (TypeError, ValueError):
-        text = f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
-        raise ValueError(text) from None
-    large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
-    if not (large or array.dtype.kind == "f" or array.dtype in NUMPY_DTYPES):  # of any size: `_as_ours` narrows it
-        as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
-    if array.ndim > MAX_AXES:
-        raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
-    return array
-
-
-def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> Any:
-    """The dtype of a tensor of Python numbers (or of NumPy's scalars)."""
-    wide = array.dtype == np.uint64 and not isinstance(data, np.generic)
-    if array.dtype.kind == "O" or wide:  # integers that int64 does not hold
-        return int64
-    return default_float() if array.dtype == np.float64 and not isinstance(data, np.generic) else array.dtype
-
-
-def of_numbers(
-    operation: str, numbers: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False
-) -> Tensor:
-    """A tensor of an array that was made from Python numbers. Raises OverflowError where one does not fit."""
-    target = as_dtype(dtype, f"{operation}: dtype")
-    check_numbers(operation, numbers, target)
-    if numbers.dtype.kind == "O":
-        each = [filled((), number, target, CPU).numpy() for number in numbers.ravel().tolist()]
-        numbers = np.array(each, target.numpy).reshape(numbers.shape)
-    return copy_of(numbers, target, device, requires_grad)
-
-
-def copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
-    """A tensor of an array's values, in memory of its own."""
-    target = as_dtype(array.dtype if dtype is None else dtype)
-    device = chosen_device(device)
-    if _C.is_recording():  # every replay makes it again
-        return leaf(_C.suspended(lambda: copy_of(array, target, device)).clone(), requires_grad)
-    array = _as_ours(array, target)
-    source = as_dtype(array.dtype)
-    copied = _C.empty(array.shape, source, 0)
-    if array.size:
-        copied.numpy()[...] = array
-    copied = copied if source is target else elementwise.cast(copied, target)
-    return leaf(copied if device is CPU else transfer(copied, device), requires_grad)
-
-
-def _as_ours(array: np.ndarray[Any, Any], target: DType) -> np.ndarray[Any, Any]:
-    """``array`` in a dtype that tensors have and from which `cast` leads to ``target``; booleans as 0 and 1."""
-    array = booleans(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
-    if array.dtype in NUMPY_DTYPES:
-        return array
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return array.astype(target.numpy if target in (float32, float64) else np.float64)
-    raise DTypeError(f"tensor: an array of dtype {array.dtype} cannot become {target.name}")
-
-
-def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over the memory of a NumPy array: nothing is copied, and changes are seen on both sides.
-
-    Raises ValueError for a boolean array with other bytes than 0 and 1 (a view of numbers): `tensor` copies it.
-    """
-    if not isinstance(array, np.ndarray):
-        raise DTypeError(f"from_numpy: a NumPy array is wanted, not {type(array).__name__}")
-    if not has_booleans(array):
-        raise ValueError("from_numpy: the boolean array has other bytes than 0 and 1; dl.tensor(array) copies it")
-    return _wrap(array)
-
-
-@spelled
-def empty(
-    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
-    sizes, chosen = sizes_and_dtype("empty", (shape, *more), dtype)
-    if chosen is bool_:
-        return filled(sizes, False, chosen, device, requires_grad)
-    return leaf(_C.empty(sizes, chosen, chosen_device(device).code), requires_grad)
-
-
-@spelled
-def zeros(
-    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    sizes, chosen = sizes_and_dtype("zeros", (shape, *more), dtype)
-    return filled(sizes, 0, chosen, device, requires_grad)
-
-
-@spelled
-def ones(
-    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    sizes, chosen = sizes_and_dtype("ones", (shape, *more), dtype)
-    return filled(sizes, 1, chosen, device, requires_grad)
-
-
-def _real(value: Any, where: str) -> int | float:
-    """A whole number as an int, another as a float."""
-    if type(value) is int:
-        return value
-    try:
-        return integer(value, where)
-    except TypeError:
-        if isinstance(value, bool | np.bool_):
-            raise
-    found = number(value, where)
-    if not math.isfinite(found):
-        raise ValueError(f"{where} is {found}; it must be finite")
-    return found
-
-
-def computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """What ``make`` returns: ``size`` numbers. Raises MemoryError where there is no room for them."""
-    with suppress(MemoryError):
-        if size < 1 << 44:
-            return make()
-    raise MemoryError(f"{name}: {shown(size)} numbers do not fit in memory")
-
-
-def ramp(name: str, count: int, first: float, step: float, last: float, dtype: DType, device: Any) -> Tensor:
-    """first + i step for i in 0 ... count - 1, computed in float64, but ``last`` as the last; the function ``name``."""
-    own = dtype if dtype in creation.DTYPES else float64
-    if count >= 1 << 44:
-        raise MemoryError(f"{name}: {shown(count)} numbers do not fit in memory")
-    place = chosen_device(device).code
-    made = _C.few_ramp(count, first, step, last, own, place)
-    if made is None:
-        made = _C.empty((count,), own, place)
-        creation.ramp(made, first, step, last)
-    return made if own is dtype else elementwise.cast(made, dtype)
-
-
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
-    """The numbers start, start + step, ... below ``stop``; ``arange(n)`` gives 0 to n - 1.
-
-    The dtype is int64 when all arguments are integers, else float32. Element i is start + i * step, computed in int64
-    or float64 and then cast.
-    """
-    if stop is None:
-        start, stop = 0, start
-    plain = type(start) is int and type(stop) is int and type(step) is int and dtype is None
-    if plain and start == 0 and step == 1 and 0 < stop < 1 << 44:
-        return ramp("arange", stop, 0.0, 1.0, stop - 1.0, int64, device)
-    first, last, step = _real(start, "arange: start"), _real(stop, "arange: stop"), _real(step, "arange: step")
-    if step == 0:
-        raise ValueError("arange: the step is 0")
-    whole = isinstance(first, int) and isinstance(last, int) and isinstance(step, int)
-    target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
-    if not whole:
-        first, last, step = float(first), float(last), float(step)
-    steps = -((first - last) // step) if whole else (last - first) / step
-    count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
-    if not count:
-        return empty(0, dtype=target, device=device)
-    last = first + (count - 1) * step
-    exact = whole and max(abs(first), abs(last), abs(count * step)) <= 1 << 53  # float64 holds them all
-    if not (exact and target in (int64, float32, float64)):
-        kind = int64 if whole else float64
-        for limiting in (kind,) if kind is target else (kind, target):
-            for end in (first, last):  # all others lie between
-                _C.check_number(end, limiting, "arange")
-    if whole and not exact:
-        numbers = computed("arange", count, lambda: first + np.arange(count, dtype=np.int64) * step)
-        return copy_of(numbers, target, device)
-    return ramp("arange", count, float(first), float(step), float(last), target, device)
-
-
-_NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float}  # by the kind of NumPy's dtype
-
-
-def convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
-    """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
-
-    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one, and are cast to
-    ``dtype``.
-    """
-    where = f"{operation}: operand {operand!r}"
-    if isinstance(value, np.generic) and (value.dtype.kind in _NUMBERS or value.dtype == bfloat16.numpy):
-        return _NUMBERS.get(value.dtype.kind, float)(value)
-    if isinstance(value, int | float):  # of a subclass
-        return int(value) if isinstance(value, int) else float(value)
-    if isinstance(value, list | tuple | range) or hasattr(type(value), "__array__"):
-        _numpy.untracked(where, value)
-        data = _as_array(value, where) if hasattr(type(value), "__array__") else value
-        return of_data(data, dtype, None if like is None else like.device, where)
-    raise DTypeError(f"{where} {shown(value)} is not a tensor or number")
 
 
 _C.set_tensor_type(Tensor)

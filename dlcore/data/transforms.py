@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcore import _json
 from dlcore._arguments import function, items, number, shown
-from dlcore._creation import asarray
+from dlcore._from_data import asarray
 from dlcore._tensor import Tensor, tensor
 from dlcore.data.statistics import moments
 from dlcore.dtypes import float32, float64, int32, int64, uint8

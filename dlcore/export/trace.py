@@ -20,7 +20,7 @@ from dlcore._arguments import instance, shown
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._commands import Array, Command, commands
-from dlcore._creation import asarray
+from dlcore._from_data import asarray
 from dlcore._tensor import Tensor
 from dlcore.data.transforms import apply, steps_of
 from dlcore.dtypes import bfloat16, float16
