@@ -37,7 +37,8 @@ from bench.gpu import stages, worker
 from bench.gpu.context import Context
 from dlcore import nn, optim
 from dlcore.cli import main, programs
-from dlcore.data import random_split
+from dlcore.data import random_split, transforms
+from dlcore.data.statistics import moments
 from dlcore.kernels import compile as compiling
 from dlcore.kernels.launch import Arch
 from dlcore.kernels.specialise import Specialised
@@ -95,16 +96,26 @@ def _demo() -> None:
         main(["demo", "--data", "digits", "--epochs", "2", "--output", folder])
 
 
-def _split(data: Any, sizes: Any, seed: Any = None) -> Any:
-    """`random_split`, which reads an order that no kernel has made; where it cannot be one the host makes it."""
-    try:
-        return random_split(data, sizes, seed=seed)
-    except IndexError:
-        dl.set_default_device("cpu")
+def read_on_the_host() -> None:
+    """Has data parted, and measured for `Normalize.of`, by the host where values that no kernel has made do not do."""
+    dlcore.data.random_split = _or_on_the_host(random_split)
+    transforms.moments = _or_on_the_host(moments)  # type: ignore[attr-defined]
+
+
+def _or_on_the_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that reads values, which no kernel has made; where it cannot go on with these the host makes them."""
+
+    def read(*args: Any, **options: Any) -> Any:
         try:
-            return random_split(data, sizes, seed=seed)
-        finally:
-            dl.set_default_device("cuda")
+            return function(*args, **options)
+        except (IndexError, ValueError):
+            dl.set_default_device("cpu")
+            try:
+                return function(*args, **options)
+            finally:
+                dl.set_default_device("cuda")
+
+    return read
 
 
 def _script(file: Path) -> None:
@@ -265,7 +276,7 @@ def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dic
     backend = dl.device("cuda").backend
     backend.arch = arch
     dl.set_default_device("cuda")
-    dlcore.data.random_split = _split
+    read_on_the_host()
     with compiling.written_down(stub) as found, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values
         for name, use in uses:

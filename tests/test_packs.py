@@ -62,7 +62,7 @@ def test_all_that_is_asked_for_is_in_the_pack(pack, tmp_path):
         asked.open_fake()
         compile.can_compile = lambda wanted: False
         asked.dl.set_default_device("cuda")
-        asked.dlcore.data.random_split = asked._split
+        asked.read_on_the_host()
         for _, use in uses:
             use()
         failures = [text for op in rows for text in checks.check_row(op, "cuda").failures]
@@ -126,3 +126,19 @@ def test_what_the_pack_lacks_is_said_in_one_sentence(installed, tmp_path):
             print(error)
     """.replace("\n        ", "\n"), cwd=tmp_path, PYTHONPATH=str(installed), DLCORE_CACHE=str(tmp_path / "cache"))
     assert told.count("\n") == 1 and "pip install 'dlcore[compile]'" in told
+
+
+def test_values_that_no_kernel_has_made_are_read_on_the_host():
+    """Else examples that part their data by classes, or normalise them, would end before their networks ask."""
+    told = python("""
+        from bench import asked
+        from dlcore import data
+        from dlcore.kernels.launch import ARCHES
+
+        def parted():
+            train, test = data.random_split(data.load_dataset("digits"), [0.8, 0.2], seed=1, stratify=True)
+            data.Normalize.of(train)
+
+        asked.collect(ARCHES["sm_90"], [("parted", parted)], print)
+    """.replace("\n        ", "\n"))
+    assert told.startswith("parted: ") and told.count("\n") == 1
