@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,7 +155,9 @@ class LBFGS(Optimizer):
                     self._move(start, t, d)
                     return evaluate()[1:]
 
-                loss, g, t, count = _strong_wolfe(at, t, d, loss, g, slope, int(group["max_eval"]) - evaluations)
+                search = _Search(at, d, _Point(0.0, loss, g, slope), int(group["max_eval"]) - evaluations)
+                best = search.best(t)
+                loss, g, t, count = best.loss, best.g, best.t, search.tried + 1
                 self._move(start, t, d)
             else:
                 self._move(start, t, d)
@@ -260,11 +262,13 @@ class _History:
 # ---- the line search ----------------------------------------------------------------------------------------------
 
 
-class _Point:
+class _Point(NamedTuple):
     """A step length with the loss, the gradient and the slope there."""
 
-    def __init__(self, t: float, loss: float, g: Tensor, slope: float):
-        self.t, self.loss, self.g, self.slope = t, loss, g, slope
+    t: float
+    loss: float
+    g: Tensor
+    slope: float
 
 
 def _cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None = None) -> float:
@@ -286,78 +290,80 @@ def _cubic(a: _Point, b: _Point, bounds: tuple[float, float] | None = None) -> f
     return min(max(least, low), high) if math.isfinite(least) else (low + high) / 2
 
 
-def _strong_wolfe(
-    at: Callable[[float], tuple[float, Tensor]],
-    t: float,
-    d: Tensor,
-    loss: float,
-    g: Tensor,
-    slope: float,
-    most: int,
-    c1: float = 1e-4,
-    c2: float = 0.9,
-    tolerance: float = 1e-9,
-) -> tuple[float, Tensor, float, int]:
-    """A step length with loss(t) <= loss + c1 t slope and |slope(t)| <= c2 |slope|, or the best one found.
+class _Search:
+    """A search for a step length with loss(t) <= loss + c1 t slope and |slope(t)| <= c2 |slope| (strong Wolfe).
 
-    ``at(t)``: loss and gradient at a step length. ``most``: so many more lengths than the first are tried. Returns the
-    loss, the gradient, the length, and how often `at` was called. As PyTorch's ``_strong_wolfe``, number for number; a
-    loss that is not finite counts as one that is too high.
+    ``at(t)``: loss and gradient at a step length along ``d``. ``origin``: where no step is made. ``most``: so many more
+    lengths than the first are tried; ``tried`` counts them. As PyTorch's ``_strong_wolfe``, number for number; a loss
+    that is not finite counts as one that is too high.
     """
 
-    def point(t: float) -> _Point:
-        value, gradient = at(t)
-        return _Point(t, value, gradient, _dot(gradient, d))
+    C1, C2, TOLERANCE = 1e-4, 0.9, 1e-9
 
-    def too_high(p: _Point, limit: float = math.inf) -> bool:
-        return not p.loss <= loss + c1 * p.t * slope or p.loss >= limit
+    def __init__(self, at: Callable[[float], tuple[float, Tensor]], d: Tensor, origin: _Point, most: int):
+        self.at, self.d, self.origin, self.most, self.tried = at, d, origin, most, 0
 
-    origin = last = _Point(0.0, loss, g, slope)
-    new, tried = point(t), 0
-    bracket: list[_Point] = []
-    done = False
-    while tried < most:
-        if too_high(new, last.loss if tried > 1 else math.inf):
-            bracket = [last, new]
-            break
-        if abs(new.slope) <= -c2 * slope:
-            bracket, done = [new], True
-            break
-        if new.slope >= 0:
-            bracket = [last, new]
-            break
-        longest = (new.t + 0.01 * (new.t - last.t), new.t * 10)
-        last, new = new, point(_cubic(last, new, longest))
-        tried += 1
-    if not bracket:
-        bracket = [origin, new]
-    low, high = (0, 1) if bracket[0].loss <= bracket[-1].loss else (1, 0)
-    stuck = False
-    reach = _largest(d)
-    while not done and tried < most:
-        least, greatest = sorted(p.t for p in bracket)
-        if (greatest - least) * reach < tolerance:
-            break
-        t = _cubic(bracket[0], bracket[1])
-        margin = 0.1 * (greatest - least)
-        if min(greatest - t, t - least) < margin:  # too near to an end
-            if stuck or t >= greatest or t <= least:
+    def best(self, t: float) -> _Point:
+        """The point found, from the first length ``t`` on, or the best of those tried."""
+        bracket = self._bracket(t)
+        return bracket[0] if len(bracket) == 1 else self._zoom(bracket)
+
+    def _bracket(self, t: float) -> list[_Point]:
+        """Longer and longer steps: a point that does, or two between which one lies."""
+        last, new = self.origin, self._point(t)
+        while self.tried < self.most:
+            if self._is_too_high(new, last.loss if self.tried > 1 else math.inf):
+                return [last, new]
+            if self._is_flat(new):
+                return [new]
+            if new.slope >= 0:
+                return [last, new]
+            longest = (new.t + 0.01 * (new.t - last.t), new.t * 10)
+            last, new = new, self._point(_cubic(last, new, longest))
+            self.tried += 1
+        return [self.origin, new]
+
+    def _zoom(self, bracket: list[_Point]) -> _Point:
+        """Closer and closer between the two points of ``bracket``."""
+        low, high = _by_loss(bracket)
+        stuck = False
+        reach = _largest(self.d)
+        while self.tried < self.most:
+            least, greatest = sorted(p.t for p in bracket)
+            if (greatest - least) * reach < self.TOLERANCE:
+                break
+            t = _cubic(bracket[0], bracket[1])
+            margin = 0.1 * (greatest - least)
+            near = min(greatest - t, t - least) < margin  # to an end
+            if near and (stuck or t >= greatest or t <= least):
                 t = greatest - margin if abs(t - greatest) < abs(t - least) else least + margin
-                stuck = False
-            else:
-                stuck = True
-        else:
-            stuck = False
-        new = point(t)
-        tried += 1
-        if too_high(new, bracket[low].loss):
-            bracket[high] = new
-            low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
-        else:
-            if abs(new.slope) <= -c2 * slope:
-                done = True
-            elif new.slope * (bracket[high].t - bracket[low].t) >= 0:
+                near = False
+            stuck = near
+            new = self._point(t)
+            self.tried += 1
+            if self._is_too_high(new, bracket[low].loss):
+                bracket[high] = new
+                low, high = _by_loss(bracket)
+                continue
+            flat = self._is_flat(new)
+            if not flat and new.slope * (bracket[high].t - bracket[low].t) >= 0:
                 bracket[high] = bracket[low]
             bracket[low] = new
-    best = bracket[low]
-    return best.loss, best.g, best.t, tried + 1
+            if flat:
+                break
+        return bracket[low]
+
+    def _point(self, t: float) -> _Point:
+        loss, g = self.at(t)
+        return _Point(t, loss, g, _dot(g, self.d))
+
+    def _is_too_high(self, p: _Point, limit: float) -> bool:
+        return not p.loss <= self.origin.loss + self.C1 * p.t * self.origin.slope or p.loss >= limit
+
+    def _is_flat(self, p: _Point) -> bool:
+        return abs(p.slope) <= -self.C2 * self.origin.slope
+
+
+def _by_loss(bracket: Sequence[_Point]) -> tuple[int, int]:
+    """Which of the two points is lower, and which is higher."""
+    return (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
