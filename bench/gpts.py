@@ -54,68 +54,10 @@ def dlcore_gpt(name, dtype=None):
 def torch_gpt(name, dtype=None):
     """The same in PyTorch: `model(tokens)`, or `model(tokens, caches, position)` behind so many cached tokens."""
     import torch
-    from torch import nn
-    from torch.nn import functional as F
 
-    size = SIZES[name]
+    from bench import torch_gpts
 
-    def norm():
-        return nn.RMSNorm(size.width, 1e-5, False) if size.plain else nn.LayerNorm(size.width)
-
-    def linear(inputs, outputs):
-        return nn.Linear(inputs, outputs, bias=not size.plain)
-
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.qkv, self.out = linear(size.width, 3 * size.width), linear(size.width, size.width)
-
-        def forward(self, x, cache=None, position=0):
-            b, t, w = x.shape
-            q, k, v = self.qkv(x).view(b, t, 3, size.heads, -1).permute(2, 0, 3, 1, 4)
-            if cache is not None:
-                end = position + t
-                cache[0][:, :, position:end], cache[1][:, :, position:end] = k, v
-                k, v = cache[0][:, :, :end], cache[1][:, :, :end]
-            x = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
-            return self.out(x.transpose(1, 2).reshape(b, t, w))
-
-    class MLP(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.up, self.down = linear(size.width, 4 * size.width), linear(4 * size.width, size.width)
-
-        def forward(self, x):
-            return self.down(F.relu(self.up(x)) if size.plain else F.gelu(self.up(x)))
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm1, self.attention, self.norm2, self.mlp = norm(), Attention(), norm(), MLP()
-
-        def forward(self, x, cache=None, position=0):
-            x = x + self.attention(self.norm1(x), cache, position)
-            return x + self.mlp(self.norm2(x))
-
-    class GPT(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.token_embedding = nn.Embedding(size.vocabulary, size.width)
-            self.position_embedding = nn.Embedding(size.context, size.width)
-            self.blocks = nn.ModuleList(Block() for _ in range(size.layers))
-            self.norm = norm()
-            if size.plain:
-                self.head = nn.Linear(size.width, size.vocabulary, bias=False)
-
-        def forward(self, tokens, caches=None, position=0):
-            t = tokens.shape[1]
-            x = self.token_embedding(tokens) + self.position_embedding.weight[position : position + t]
-            for k, block in enumerate(self.blocks):
-                x = block(x, None if caches is None else caches[k], position)
-            x = self.norm(x)
-            return self.head(x) if size.plain else x @ self.token_embedding.weight.T
-
-    return networks.fill(torch, GPT().to(dtype))
+    return networks.fill(torch, torch_gpts.GPT(SIZES[name]).to(dtype))
 
 
 # ---- JAX ----------------------------------------------------------------------------------------------------------

@@ -159,39 +159,55 @@ def torch_epoch():
 def numpy_step(model, optimizer):
     """By hand: gradients into one flat array, the optimizer over it in place."""
     weights, x, y = problem(model)
-    sizes = [a.size for layer in weights for a in layer]
     flat = np.concatenate([a.ravel() for layer in weights for a in layer])
-    grad, m, v, scratch = (np.zeros_like(flat) for _ in range(4))
+    grad = np.zeros_like(flat)
+    layers, grads = _layers_of(flat, weights), _layers_of(grad, weights)
+    update = {"adam": _numpy_adam, "sgd": _numpy_sgd}[optimizer](flat, grad)
 
-    def views(array):
-        parts = np.split(array, np.cumsum(sizes)[:-1])
-        shaped = [p.reshape(a.shape) for p, a in zip(parts, (a for layer in weights for a in layer), strict=True)]
-        return list(zip(shaped[::2], shaped[1::2], strict=True))
-
-    layers, grads, rows, count = views(flat), views(grad), np.arange(len(x)), 0
-
-    def forward_backward():
-        outputs = [x]
-        for w, b in layers:
-            h = outputs[-1] @ w.T
-            h += b
-            outputs.append(np.maximum(h, 0, out=h) if w is not layers[-1][0] else h)
-        z = outputs[-1] - outputs[-1].max(1, keepdims=True)
-        e = np.exp(z)
-        total = e.sum(1)
-        loss = (np.log(total) - z[rows, y]).mean()
-        d = e / total[:, None]
-        d[rows, y] -= 1
-        d /= len(x)
-        for i in reversed(range(len(layers))):
-            np.matmul(d.T, outputs[i], out=grads[i][0])
-            d.sum(0, out=grads[i][1])
-            if i:
-                d = d @ layers[i][0]
-                d *= outputs[i] > 0
+    def step():
+        loss = _numpy_gradients(layers, grads, x, y)
+        update()
         return loss
 
-    def adam():
+    return step
+
+
+def _layers_of(flat, weights):
+    """Views of parts of a flat array, in the shapes of the weights and biases."""
+    arrays = [a for layer in weights for a in layer]
+    parts = np.split(flat, np.cumsum([a.size for a in arrays])[:-1])
+    shaped = [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
+    return list(zip(shaped[::2], shaped[1::2], strict=True))
+
+
+def _numpy_gradients(layers, grads, x, y):
+    """The mean cross entropy of the logits; its gradients are written into `grads`."""
+    rows, outputs = np.arange(len(x)), [x]
+    for w, b in layers:
+        h = outputs[-1] @ w.T
+        h += b
+        outputs.append(np.maximum(h, 0, out=h) if w is not layers[-1][0] else h)
+    z = outputs[-1] - outputs[-1].max(1, keepdims=True)
+    e = np.exp(z)
+    total = e.sum(1)
+    loss = (np.log(total) - z[rows, y]).mean()
+    d = e / total[:, None]
+    d[rows, y] -= 1
+    d /= len(x)
+    for i in reversed(range(len(layers))):
+        np.matmul(d.T, outputs[i], out=grads[i][0])
+        d.sum(0, out=grads[i][1])
+        if i:
+            d = d @ layers[i][0]
+            d *= outputs[i] > 0
+    return loss
+
+
+def _numpy_adam(flat, grad):
+    m, v, scratch = (np.zeros_like(flat) for _ in range(3))
+    count = 0
+
+    def update():
         nonlocal count
         count += 1
         np.multiply(m, BETA1, out=m)
@@ -208,20 +224,19 @@ def numpy_step(model, optimizer):
         np.multiply(scratch, np.float32(LEARNING_RATE["adam"] / (1 - BETA1**count)), out=scratch)
         np.subtract(flat, scratch, out=flat)
 
-    def sgd():
+    return update
+
+
+def _numpy_sgd(flat, grad):
+    m, scratch = np.zeros_like(flat), np.zeros_like(flat)
+
+    def update():
         np.multiply(m, MOMENTUM, out=m)
         np.add(m, grad, out=m)
         np.multiply(m, LEARNING_RATE["sgd"], out=scratch)
         np.subtract(flat, scratch, out=flat)
 
-    update = adam if optimizer == "adam" else sgd
-
-    def step():
-        loss = forward_backward()
-        update()
-        return loss
-
-    return step
+    return update
 
 
 def jax_step(model, optimizer):
