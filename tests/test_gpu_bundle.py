@@ -423,7 +423,7 @@ def test_results_are_merged_and_shown(measured, tmp_path):
     assert "Medians on NVIDIA H100, CUDA 13.0, torch 9.9; commit abc, 2030-01-02." in text
     assert "| step a adam | 10.0 | 400.0 |" in text
     assert "| bfloat16 matmul | 1000.0 | 1.00 | 500.00 | 500.0 | 0.50x |" in text
-    assert "| 1 of " in report.render("<!-- bench: kernels -->\n<!-- /bench -->", results / "none")
+    assert "\n1 of " in report.render("<!-- bench: kernels -->\n<!-- /bench -->", results / "none")
     nothing = report.render("<!-- bench: gpu -->\n<!-- /bench -->", tmp_path / "nowhere" / "none")
     assert "Nothing has been measured on a GPU yet." in nothing
     marked = "<!-- bench: headline -->\nold\n<!-- /bench -->"
