@@ -145,3 +145,104 @@ def test_wrong_arguments_and_images_are_refused():
             step(dl.zeros(4, 6, 6, dtype=dl.uint8))
     with pytest.raises(dl.ShapeError, match=r"ColorJitter: saturation and hue are of images \(N, 3, H, W\)"):
         data.ColorJitter(saturation=0.1)(dl.tensor(GREY))
+
+
+# ---- within `fit` ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(200, 4, 5), (200, 3, 4, 5)])
+def test_random_flips_and_crops_take_what_is_there(shape):
+    x = np.random.default_rng(0).random(shape).astype(np.float32) + 1
+    for vertical in (False, True):
+        y = np.asarray(dl.data.RandomFlip(0.3, vertical)(dl.tensor(x)))
+        mirrored = x[..., ::-1, :] if vertical else x[..., ::-1]
+        chosen = (y == mirrored).reshape(200, -1).all(1)
+        assert ((y == x).reshape(200, -1).all(1) != chosen).all() and 35 < chosen.sum() < 85
+    for size, padding in (((4, 5), 2), (3, 0), ((2, 7), 1)):
+        y = np.asarray(dl.data.RandomCrop(size, padding)(dl.tensor(x)))
+        height, width = size if isinstance(size, tuple) else (size, size)
+        padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(padding, padding)] * 2)
+        seen = set()
+        for ours, whole in zip(y, padded, strict=True):
+            assert ours.shape[-2:] == (height, width)
+            seen.add(next(
+                (i, j)
+                for i in range(whole.shape[-2] - height + 1)
+                for j in range(whole.shape[-1] - width + 1)
+                if (whole[..., i : i + height, j : j + width] == ours).all()
+            ))  # fmt: skip
+        assert len(seen) == (padded.shape[-2] - height + 1) * (padded.shape[-1] - width + 1)
+    y = np.asarray(dl.data.Cutout(2)(dl.tensor(x)))
+    holes = (y == 0).reshape(200, -1, 4, 5)
+    assert (holes == holes[:, :1]).all() and ((y == x) | (y == 0)).all()
+    assert set(holes[:, 0].sum((1, 2))) == {1, 2, 4} and holes[:, 0].any(0).all()
+
+
+def test_augmentation_refuses_what_it_cannot_do():
+    flat = dl.zeros(4, 6)
+    for step in (dl.data.RandomFlip(), dl.data.RandomCrop(2), dl.data.Cutout(2)):
+        with pytest.raises(dl.ShapeError, match=rf"{type(step).__name__}: images \(N, H, W\) or"):
+            step(flat)
+    with pytest.raises(dl.ShapeError, match=r"RandomCrop: images of 4 x 6 with padding 0 have no \(5, 5\)"):
+        dl.data.RandomCrop(5)(dl.zeros(1, 4, 6))
+    with pytest.raises(ValueError, match=r"RandomFlip: p is 1\.5"):
+        dl.data.RandomFlip(1.5)
+    with pytest.raises(ValueError, match="Mixup: classes must be said for labels"):
+        dl.data.Mixup()(dl.zeros(3, 2), dl.tensor([0, 1, 0]))
+    for wrong in (2, -1):  # which had no probabilities at all
+        with pytest.raises(IndexError, match="at position 2 is out of range for axis 1 of length 2"):
+            dl.data.Mixup(classes=2)(dl.zeros(3, 2), dl.tensor([0, 1, wrong]))
+    with pytest.raises(ValueError, match="Mixup: alpha is 0"):
+        dl.data.Mixup(0.0)
+    with pytest.raises(TypeError, match="GaussianNoise: noise is added to floats, not to uint8"):
+        dl.data.GaussianNoise(0.1)(dl.zeros(3, dtype=dl.uint8))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_is_of_the_beta_distribution(alpha):
+    mixup = dl.data.Mixup(alpha, classes=2)
+    for _ in range(20):
+        x, y = mixup(dl.tensor([[0.0], [1.0]]), dl.tensor([0, 1]))
+        np.testing.assert_allclose(np.asarray(y)[:, 1], np.asarray(x)[:, 0], atol=1e-6)
+        np.testing.assert_allclose(np.asarray(y).sum(1), 1, atol=1e-6)
+    x, y = mixup(dl.tensor([[0.0], [1.0]]), dl.tensor([[0.0], [2.0]]))
+    np.testing.assert_allclose(np.asarray(y), 2 * np.asarray(x), atol=1e-6)
+    stats = pytest.importorskip("scipy.stats")
+    shares = [mixup._share(dl.device("cpu")).item() for _ in range(2000)]
+    assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+def test_augmentation_acts_on_training_alone_within_the_recorded_step():
+    images = np.random.default_rng(0).integers(0, 256, (60, 6, 6)).astype(np.uint8)
+    pictures = data.ImageDataset(images, np.arange(60) % 3)
+    steps = [data.RandomCrop(6, padding=1), data.RandomFlip(), data.Cutout(2), data.GaussianNoise(0.01),
+             data.Mixup(0.3, classes=3)]  # fmt: skip
+    ends = []
+    for record in (True, False):
+        dl.manual_seed(0)
+        model = dl.nn.Sequential(dl.nn.Flatten(), dl.nn.Linear(36, 3))
+        history = dl.fit(
+            model, pictures, validation=pictures, augment=steps, transform=data.Normalize(0.5, 0.25), seed=0, epochs=3,
+            loss=dl.cross_entropy, optimizer=dl.optim.SGD(model.parameters(), lr=0.01), batch_size=20, record=record,
+        )  # fmt: skip
+        assert history.recorded is record, history.reason
+        ends.append((np.asarray(model[1].weight).tolist(), history["loss"], history["val_loss"]))
+    assert ends[0] == ends[1]
+    np.testing.assert_allclose(dl.evaluate(model, pictures, loss=dl.cross_entropy)["loss"], history["val_loss"][-1])
+    assert repr(model.preprocessing) == "Compose(ScaleBytes(), Normalize(mean=0.5, std=0.25))"
+
+
+def test_a_step_that_changes_targets_says_so():
+    class Wrong:
+        targets = True
+
+        def __call__(self, x, y):
+            return x
+
+    x, y = RNG.standard_normal((12, 3)).astype(np.float32), np.arange(12) % 2
+    with pytest.raises(TypeError, match=r"augment: a Wrong must return \(inputs, targets\), two tensors"):
+        data.Batches((x, y), augment=[Wrong()]).fetch(slice(0, 3))
+    with pytest.raises(dl.ShapeError, match="augment: a Wrong changes targets, and the data has none"):
+        data.Batches(x, augment=[Wrong()]).fetch(slice(0, 3))
+    with pytest.raises(TypeError, match="augment: a function must return a tensor for a batch, not 3"):
+        data.Batches(x, augment=[lambda x: 3]).fetch(slice(0, 3))
