@@ -240,3 +240,58 @@ def test_classes_along_axis_1_as_cross_entropy_takes_them():
         assert metric(dl.tensor(maps), dl.tensor(labels)) == metric(dl.tensor(last), dl.tensor(labels))
     with pytest.raises(dl.ShapeError, match=r"logits \(\.\.\., C\), or \(N, C, \.\.\.\)"):
         dl.metrics.accuracy(dl.tensor(maps), dl.tensor(labels[:, :4]))
+
+
+def test_metrics_over_batches_are_those_of_the_whole():
+    logits = RNG.standard_normal((90, 5)).astype(np.float32)
+    labels = RNG.integers(0, 5, 90)
+    out, y = (
+        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
+        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
+    )
+    order = np.argsort(-logits, axis=1)
+    counts = np.zeros((5, 5), np.int64)
+    np.add.at(counts, (labels, logits.argmax(1)), 1)
+    d = (out.astype(np.float64) - y) ** 2
+    spread = ((y - y.astype(np.float64).mean(0)) ** 2).sum(0)
+    cases = [
+        ("accuracy", logits, labels, (logits.argmax(1) == labels).mean()),
+        ("top2", logits, labels, (order[:, :2] == labels[:, None]).any(1).mean()),
+        ("top5", logits, labels, 1.0),
+        ("confusion_matrix", logits, labels, counts),
+        ("mse", out, y, d.mean()),
+        ("mae", out, y, np.sqrt(d).mean()),
+        ("r2", out, y, (1 - d.sum(0) / spread).mean()),
+        (lambda o, t: (o - t).mean(), out, y, (out.astype(np.float64) - y).mean()),
+    ]
+    for metric, outputs, targets, expected in cases:
+        for size in (90, 40):
+            meter = metrics.Meter([metric])
+            for start in range(0, 90, size):
+                meter.update(dl.tensor(outputs[start : start + size]), dl.tensor(targets[start : start + size]))
+            (value,) = meter.compute().values()
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert metrics.accuracy(logits, labels) == (logits.argmax(1) == labels).mean()
+    assert metrics.confusion_matrix(logits, labels).dtype == np.int64
+
+
+def test_r2_of_a_constant_column():
+    y = np.full((4, 1), 3, np.float32)
+    assert metrics.r2(y, y) == 1 and metrics.r2(y + 1, y) == 0
+
+
+def test_r2_is_scikit_learns():
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    assert metrics.r2(TARGETS + 0.3, TARGETS) == pytest.approx(r2_score(TARGETS, TARGETS + 0.3), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top2", "confusion_matrix", "mse", "mae", "r2"])
+def test_metrics_refuse_shapes_that_would_broadcast(name):
+    with pytest.raises(dl.ShapeError, match=name):
+        metrics.get(name)(np.zeros((4, 1, 2), np.float32), np.zeros((4, 2, 2), np.float32))
+
+
+def test_accuracy_of_sequences_counts_every_position():
+    logits = np.zeros((2, 3, 4), np.float32)
+    logits[..., 1] = 1
+    assert metrics.accuracy(logits, np.array([[1, 1, 0], [1, 0, 0]])) == 0.5

@@ -1,46 +1,21 @@
-"""fit, evaluate, predict: curves pinned against NumPy, callbacks, interrupts, metrics."""
+"""fit, evaluate, predict: curves pinned against NumPy, callbacks, histories, losses for every batch size."""
 
 import functools
 import gc
 import os
 import random
 import re
-import signal
-import threading
 import warnings
 
 import numpy as np
 import pytest
+from fits import LABELS, TARGETS, PressCtrlC, Script, X, fit, network, same, weights
 
 import dlcore as dl
-from dlcore import _C, metrics, nn, optim
+from dlcore import _C, nn, optim
 from dlcore.data import DataLoader, Normalize, TensorDataset, load_dataset, random_split
 from dlcore.data.views import permutation
-from dlcore.train import Callback, Checkpoint, EarlyStopping, History, LearningRate
-
-RNG = np.random.default_rng(11)
-X = RNG.standard_normal((150, 6)).astype(np.float32)
-LABELS = (X[:, 0] * X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 0.5)
-TARGETS = (X @ RNG.standard_normal((6, 2))).astype(np.float32)
-
-
-def network(out=3, hidden=16):
-    return nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, out))
-
-
-def fit(model, *args, optimizer=None, **settings):
-    optimizer = optimizer or optim.SGD(model.parameters(), lr=0.1)
-    settings = {"loss": dl.cross_entropy, "epochs": 3, "batch_size": 32, **settings}
-    return dl.fit(model, *(args or (TensorDataset(X, LABELS),)), optimizer=optimizer, **settings)
-
-
-def weights(model):
-    return {k: np.asarray(v).copy() for k, v in model.state_dict().items()}
-
-
-def same(a, b):
-    return all((a[k] == b[k]).all() for k in a)
-
+from dlcore.train import Callback, Checkpoint, EarlyStopping, LearningRate
 
 # -- against the same network in NumPy -----------------------------------------------------------------------------
 
@@ -333,17 +308,6 @@ def test_wrong_input_is_named_and_leaves_the_model(call, error, text):
 # -- callbacks -------------------------------------------------------------------------------------------------------
 
 
-class Script(Callback):
-    """Gives the monitored figure a course of its own, and remembers the weights of each epoch."""
-
-    def __init__(self, values, name="loss"):
-        self.values, self.name, self.seen = values, name, []
-
-    def on_epoch_end(self, run):
-        run.logs[self.name] = self.values[run.epoch - 1]
-        self.seen.append(weights(run.model))
-
-
 def test_early_stopping_waits_and_restores_the_best_weights():
     model, script = network(), Script([3, 2, 2.5, 2.0, 9, 1])
     history = fit(model, epochs=6, callbacks=[script, EarlyStopping(patience=3, restore_best=True)])
@@ -436,204 +400,6 @@ def test_progress_prints_a_line_per_epoch(capsys):
     assert len(lines) == 3 and lines[2].startswith("epoch 3/3  loss ") and "val_loss" in lines[2] and not shown.out
     fit(network())
     assert capsys.readouterr() == ("", ""), "a short run in a pipe"
-
-
-# -- interrupts ------------------------------------------------------------------------------------------------------
-
-
-class PressCtrlC(Callback):
-    def __init__(self, epoch, batch):
-        self.when = epoch, batch
-
-    def on_batch_end(self, run):
-        if (run.epoch, run.batch) == self.when:
-            os.kill(os.getpid(), signal.SIGINT)
-            self.at = weights(run.model)
-
-
-def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(tmp_path):
-    model, press = network(), PressCtrlC(2, 3)
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(
-        KeyboardInterrupt, match=r"stopped in epoch 2 of 3 after 3 of 5 batches; .*saved in .*m.st"
-    ) as stop:
-        fit(model, validation=(X, LABELS), callbacks=[press, Checkpoint(tmp_path / "m.st")])
-    history = stop.value.history
-    assert isinstance(history, History) and history.interrupted and len(history) == 1
-    assert same(weights(model), press.at)
-    assert same(weights(dl.load(network(), tmp_path / "m.st")), press.at)
-    assert signal.getsignal(signal.SIGINT) is handler and all(m.training for m in model.modules())
-
-
-def test_ctrl_c_with_save_best_keeps_the_best_file(tmp_path):
-    model, script = network(), Script([1, 2, 3])
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, callbacks=[script, PressCtrlC(3, 1), Checkpoint(tmp_path / "m", save_best=True)])
-    assert same(weights(dl.load(network(), tmp_path / "m")), script.seen[0])
-
-
-def test_ctrl_c_restores_the_best_weights_when_asked():
-    model, script = network(), Script([1, 2, 3])
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, callbacks=[script, PressCtrlC(2, 1), EarlyStopping(restore_best=True)])
-    assert same(weights(model), script.seen[0])
-
-
-def test_a_second_ctrl_c_acts_at_once():
-    from dlcore.train.interrupt import Interrupt
-
-    with pytest.raises(KeyboardInterrupt), Interrupt(History()) as interrupt:
-        interrupt.hold()
-        signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the second was held back too")
-
-
-def test_ctrl_c_after_the_last_check_is_not_lost():
-    from dlcore.train.interrupt import Interrupt
-
-    history = History()
-    with pytest.raises(KeyboardInterrupt), Interrupt(history) as interrupt:
-        interrupt.hold()
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_ctrl_c_before_the_first_step_acts_at_once():
-    model, handler = network(), signal.getsignal(signal.SIGINT)
-    before = weights(model)
-
-    class Begin(Callback):
-        ended = False
-
-        def on_train_begin(self, run):
-            signal.raise_signal(signal.SIGINT)
-
-        def on_train_end(self, run):
-            self.ended = True
-
-    begin = Begin()
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        fit(model, callbacks=[begin])
-    assert begin.ended and stopped.value.history.interrupted and len(stopped.value.history) == 0
-    assert same(weights(model), before) and signal.getsignal(signal.SIGINT) is handler
-
-
-def test_ctrl_c_that_somebody_swallows_ends_the_run_all_the_same():
-    model, begin = network(), Callback()
-    calls = []
-
-    def forward(x):
-        if not calls:  # the dry run that looks for memory, or the first step
-            calls.append(1)
-            try:
-                signal.raise_signal(signal.SIGINT)
-            except BaseException:
-                calls.append(2)
-        return type(model).forward(model, x)
-
-    model.forward = forward
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        fit(model, callbacks=[begin])
-    assert calls and stopped.value.history.interrupted and len(stopped.value.history) == 0
-
-
-def test_sigterm_ends_as_ctrl_c_does(tmp_path):
-    class Terminate(Callback):
-        def on_batch_end(self, run):
-            if (run.epoch, run.batch) == (2, 3):
-                os.kill(os.getpid(), signal.SIGTERM)
-                self.at = weights(run.model)
-
-    model, terminate = network(), Terminate()
-    with pytest.raises(SystemExit) as end:
-        fit(model, callbacks=[terminate, Checkpoint(tmp_path / "m.st")])
-    assert end.value.code == 143 and end.value.history.interrupted
-    assert same(weights(model), terminate.at)
-    assert same(weights(dl.load(network(), tmp_path / "m.st")), terminate.at)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_an_error_ends_callbacks_properly():
-    ended = []
-
-    class End(Callback):
-        def on_batch_end(self, run):
-            raise RuntimeError("from a callback")
-
-        def on_train_end(self, run):
-            ended.append(run.history.interrupted)
-
-    with pytest.raises(RuntimeError, match="from a callback"):
-        fit(network(), callbacks=[End()])
-    assert ended == [False]
-
-
-def test_fit_works_in_another_thread():
-    results = []
-    thread = threading.Thread(target=lambda: results.append(fit(network())))
-    thread.start()
-    thread.join()
-    assert len(results[0]) == 3
-
-
-# -- metrics ---------------------------------------------------------------------------------------------------------
-
-
-def test_metrics_over_batches_are_those_of_the_whole():
-    logits = RNG.standard_normal((90, 5)).astype(np.float32)
-    labels = RNG.integers(0, 5, 90)
-    out, y = (
-        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
-        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
-    )
-    order = np.argsort(-logits, axis=1)
-    counts = np.zeros((5, 5), np.int64)
-    np.add.at(counts, (labels, logits.argmax(1)), 1)
-    d = (out.astype(np.float64) - y) ** 2
-    spread = ((y - y.astype(np.float64).mean(0)) ** 2).sum(0)
-    cases = [
-        ("accuracy", logits, labels, (logits.argmax(1) == labels).mean()),
-        ("top2", logits, labels, (order[:, :2] == labels[:, None]).any(1).mean()),
-        ("top5", logits, labels, 1.0),
-        ("confusion_matrix", logits, labels, counts),
-        ("mse", out, y, d.mean()),
-        ("mae", out, y, np.sqrt(d).mean()),
-        ("r2", out, y, (1 - d.sum(0) / spread).mean()),
-        (lambda o, t: (o - t).mean(), out, y, (out.astype(np.float64) - y).mean()),
-    ]
-    for metric, outputs, targets, expected in cases:
-        for size in (90, 40):
-            meter = metrics.Meter([metric])
-            for start in range(0, 90, size):
-                meter.update(dl.tensor(outputs[start : start + size]), dl.tensor(targets[start : start + size]))
-            (value,) = meter.compute().values()
-            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    assert metrics.accuracy(logits, labels) == (logits.argmax(1) == labels).mean()
-    assert metrics.confusion_matrix(logits, labels).dtype == np.int64
-
-
-def test_r2_of_a_constant_column():
-    y = np.full((4, 1), 3, np.float32)
-    assert metrics.r2(y, y) == 1 and metrics.r2(y + 1, y) == 0
-
-
-def test_r2_is_scikit_learns():
-    r2_score = pytest.importorskip("sklearn.metrics").r2_score
-    assert metrics.r2(TARGETS + 0.3, TARGETS) == pytest.approx(r2_score(TARGETS, TARGETS + 0.3), rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["accuracy", "top2", "confusion_matrix", "mse", "mae", "r2"])
-def test_metrics_refuse_shapes_that_would_broadcast(name):
-    with pytest.raises(dl.ShapeError, match=name):
-        metrics.get(name)(np.zeros((4, 1, 2), np.float32), np.zeros((4, 2, 2), np.float32))
-
-
-def test_accuracy_of_sequences_counts_every_position():
-    logits = np.zeros((2, 3, 4), np.float32)
-    logits[..., 1] = 1
-    assert metrics.accuracy(logits, np.array([[1, 1, 0], [1, 0, 0]])) == 0.5
 
 
 def test_digits_are_learned():
