@@ -120,6 +120,42 @@ def test_folders_of_the_same_names_do_no_harm(tmp_path):
     assert found.returncode == 1, found.stderr
 
 
+ELSEWHERE = """
+import os, time
+here, there = sorted(os.sched_getaffinity(0))[:2]
+import dlcore as dl
+
+dl.set_num_threads(2)
+before = set(os.listdir("/proc/self/task"))
+x = dl.full((1 << 20,), 0.5)
+dl.exp(x)
+os.sched_setaffinity(0, {here})
+[worker] = set(os.listdir("/proc/self/task")) - before
+
+def asleep():
+    while (found := open(f"/proc/self/task/{worker}/stat").read().rpartition(")")[2].split())[0] != "S":
+        time.sleep(0.001)
+    return int(found[36])  # where it ran
+
+moved = 0
+for _ in range(10):
+    os.sched_setaffinity(int(worker), {here})
+    while asleep() != here:
+        dl.exp(x)
+    os.sched_setaffinity(int(worker), {here, there})
+    dl.exp(x)
+    moved += asleep() == there
+    assert os.sched_getaffinity(int(worker)) == {here, there}
+print(moved)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+def test_a_worker_is_not_woken_where_the_caller_runs():
+    done = _python(ELSEWHERE, "-P")
+    assert int(done.stdout or 0) >= 5, done
+
+
 def test_threads_that_compute_do_not_hinder_the_end():
     program = """
 import threading, time
