@@ -183,10 +183,17 @@ DLCORE_MATH T erf_series(T z) {
                 1.6461008477795947e-06, -1.6350396222798252e-07, 1.466032872232511e-08, -1.1374955734553238e-09,
                 5.960685336093912e-11);
 }
+// -log(1 - erf(a)), 1 <= a <= 4: 1 - erf(a) is so small there that a fit of it leaves erf(a) an error of 0.02 ulp.
+static inline __attribute__((always_inline)) float erf_exponent(float a) {
+  return poly(a, 0.00034152126f, 1.1270891f, 0.63814485f, 0.10310677f, -0.021838069f, 0.0029476595f, -0.00018637930f);
+}
 struct Erf {  // 1.5 ulp
   static constexpr int64_t kGrain = 1 << 14;
   template <class T> DLCORE_MAP T operator()(T x) const {
-    const T a = abs_(x), near = fma_(a, erf_series(a * a), a), far = T(1) - erfc_positive(a);
+    const T a = abs_(x), near = fma_(a, erf_series(a * a), a);
+    T far;
+    if constexpr (sizeof(T) == 4) far = T(1) - exp_normal(-erf_exponent(at_most(a, T(4))));
+    else far = T(1) - erfc_positive(a);
     return copysign_(a < T(1) ? near : far, x);
   }
 };

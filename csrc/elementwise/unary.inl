@@ -24,7 +24,7 @@ struct Sign {  // of NaN: NaN
   static constexpr bool kExact = true;
   template <class T> T operator()(T x) const {
     if constexpr (std::is_integral_v<T>) return static_cast<T>((x > 0) - (x < 0));
-    else return x > T(0) ? T(1) : x < T(0) ? T(-1) : x == T(0) ? T(0) : x;
+    else return __builtin_islessgreater(x, T(0)) ? copysign_(T(1), x) : x + T(0);  // of a zero +0, of NaN itself
   }
 };
 struct Square {
