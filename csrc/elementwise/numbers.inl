@@ -81,8 +81,8 @@ template <class S> struct Finite {
     explicit NanToNum(const Param* p) : nan(static_cast<C>(p[0].f)) {}
     DLCORE_MAP C operator()(C x) const {
       constexpr C most = Largest<S>::value;
-      const C high = x > most ? most : x;
-      return x != x ? nan : high < -most ? -most : high;
+      const C number = x == x ? copysign_(most, x) : nan;
+      return abs_(x) <= most ? x : number;
     }
   };
 };
