@@ -152,7 +152,6 @@ def _reduced() -> Iterator[Composed]:
     yield _one("reduce", "softmin(m, 1)", torch="F.softmin(m, 1)", numpy="", jax="jax.nn.softmax(-m, 1)")
     yield _one("reduce", "allclose(x, y)")
     yield _one("reduce", "array_equal(x, x)", torch="torch.equal(x, x)")
-    yield _one("elementwise", "isclose(x, y)")
     yield _one("elementwise", "float_power(x, 2.0)", jax="jnp.float_power(x, 2.0)")
     yield _one("elementwise", "polygamma(1, p)", numpy="", jax="jax.scipy.special.polygamma(1, p)")
 

@@ -1616,7 +1616,7 @@ def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08
     """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
 
     NaN is close to nothing, with ``equal_nan`` to NaN. Integers and bools are compared in float64. The operands
-    broadcast; arrays and lists will do for either. Raises ShapeError where shapes do not broadcast.
+    broadcast. Raises ShapeError where shapes do not broadcast.
 
     >>> dl.isclose(dl.tensor([1.0, 2.0]), [1.0000001, 2.1])
     tensor([ True, False])

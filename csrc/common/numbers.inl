@@ -1,6 +1,7 @@
 // Pointwise functions with numbers beside their operands, as leaky_relu has its slope: the call's parameters.
 //
-//   pointwise_with<LeakyRelu, T, 1>(a);   // out = LeakyRelu<C>(a.params)(in 0), C the compute type of T
+//   pointwise_with<LeakyRelu, T, 1>(a);     // out = LeakyRelu<C>(a.params)(in 0), C the compute type of T
+//   pointwise_with<Close, T, 2, bool>(a);   // the same with a result of another dtype
 //
 // The functor is made from the parameters once a loop. They travel as one more operand that repeats, whose elements are
 // the address of the parameters, so that rows and blocks are those of common/pointwise.inl.
@@ -8,8 +9,8 @@
 #define DLCORE_COMMON_NUMBERS
 #include "common/pointwise.inl"
 
-template <template <class> class F, class T, size_t... k>
-static inline void numbers_block(int64_t m, T* out, const void* const* in, const F<compute_t<T>>& f,
+template <template <class> class F, class T, class O, size_t... k>
+static inline void numbers_block(int64_t m, O* out, const void* const* in, const F<compute_t<T>>& f,
                                  std::index_sequence<k...>) {
   using C = compute_t<T>;
   if constexpr (std::is_same_v<T, C>) {
@@ -18,25 +19,31 @@ static inline void numbers_block(int64_t m, T* out, const void* const* in, const
   } else {
     C block[sizeof...(k)][kPointwiseBlock];
     (load_block(block[k], static_cast<const T*>(in[k]), m), ...);
+    if constexpr (std::is_same_v<O, bool>) {
 #pragma omp simd
-    for (int64_t i = 0; i < m; ++i) block[0][i] = f(block[k][i]...);
-    store_block(out, block[0], m);
+      for (int64_t i = 0; i < m; ++i) out[i] = f(block[k][i]...);
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) block[0][i] = f(block[k][i]...);
+      store_block(out, block[0], m);
+    }
   }
 }
 
-template <template <class> class F, class T, int inputs>
+template <template <class> class F, class T, int inputs, class O>
 static void numbers_loop(int64_t n, void* out, const void* const* in) {
   const F<compute_t<T>> f(*static_cast<const Param* const*>(in[inputs]));
   const int64_t block = std::is_same_v<T, compute_t<T>> ? n : kPointwiseBlock;
   for (int64_t start = 0; start < n; start += block) {
     const void* at[inputs];
     for (int k = 0; k < inputs; ++k) at[k] = static_cast<const T*>(in[k]) + start;
-    numbers_block<F, T>(n - start < block ? n - start : block, static_cast<T*>(out) + start, at, f,
-                        std::make_index_sequence<inputs>());
+    numbers_block<F, T, O>(n - start < block ? n - start : block, static_cast<O*>(out) + start, at, f,
+                           std::make_index_sequence<inputs>());
   }
 }
 
-template <template <class> class F, class T, int inputs> static void pointwise_with(const Args& a) {
+template <template <class> class F, class T, int inputs, class O = T>
+static void pointwise_with(const Args& a) {
   static_assert(inputs + 2 <= kMaxOperands && sizeof(const Param*) == 8);
   const Param* params = a.params;
   Array numbers;
@@ -50,12 +57,12 @@ template <template <class> class F, class T, int inputs> static void pointwise_w
   }
   arrays[inputs + 1] = &numbers;
   constexpr int64_t grain = F<compute_t<T>>::kGrain;
-  if (!dense) return run_pointwise(numbers_loop<F, T, inputs>, grain, arrays, inputs + 2);
+  if (!dense) return run_pointwise(numbers_loop<F, T, inputs, O>, grain, arrays, inputs + 2);
   parallel_ranges(a.out().size(), grain, [&](int64_t begin, int64_t end) {
     const void* in[inputs + 1];
     for (int k = 0; k < inputs; ++k) in[k] = a.in(k).as<T>() + begin;
     in[inputs] = &params;
-    numbers_loop<F, T, inputs>(end - begin, a.out().as<T>() + begin, in);
+    numbers_loop<F, T, inputs, O>(end - begin, a.out().as<O>() + begin, in);
   });
 }
 

@@ -1,5 +1,6 @@
-// Comparisons, tests and choices: eq ne lt le gt ge, logical_and/or/xor/not, isnan, isfinite, where. Bound by memory.
-#include "common/pointwise.inl"
+// Comparisons, tests and choices: eq ne lt le gt ge, logical_and/or/xor/not, isnan, isfinite, isclose, where. Bound by
+// memory.
+#include "common/numbers.inl"
 
 struct Equal {
   static constexpr int64_t kGrain = 1 << 16;
@@ -48,6 +49,18 @@ struct IsFinite {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> bool operator()(T x) const { return abs_(x) < std::numeric_limits<T>::infinity(); }
 };
+// |a - b| <= absolute + relative |b|, each step rounded as by the operations one by one.
+template <class C> struct Close {
+  static constexpr int64_t kGrain = 1 << 16;
+  C relative, absolute;
+  bool nan;
+  explicit Close(const Param* p) : relative(static_cast<C>(p[0].f)), absolute(static_cast<C>(p[1].f)), nan(p[2].i) {}
+  DLCORE_MAP bool operator()(C a, C b) const {
+    const C size = abs_(b);
+    const bool near = (abs_(a - b) <= absolute + relative * size) & (size < std::numeric_limits<C>::infinity());
+    return near | (a == b) | (nan & (a != a) & (b != b));  // of infinities the difference is NaN
+  }
+};
 struct Choose {
   static constexpr int64_t kGrain = 1 << 16;
   // Of the condition's byte, 0 or 1, a mask: a choice becomes a branch, and where it is not foreseen costs 4 ns.
@@ -71,6 +84,9 @@ static void logical_not(const Args& a) {
 template <class F> static void test(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T>(a.out(), a.in(0)); });
 }
+static void isclose(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise_with<Close, T, 2, bool>(a); });
+}
 static void where(const Args& a) {
   with_bits(a.out().dtype,
             [&]<class T>() { pointwise<Choose, T, uint8_t, T, T>(a.out(), a.in(0), a.in(1), a.in(2)); });
@@ -89,5 +105,6 @@ static const Kernel kernels[] = {
     {"elementwise:logical_not", logical_not, 0},
     {"elementwise:isnan", test<IsNan>, 0},
     {"elementwise:isfinite", test<IsFinite>, 0},
+    {"elementwise:isclose", isclose, 0},
     {"elementwise:where", where, 0},
 };

@@ -151,6 +151,18 @@ def _converted(p: Program, call: Call) -> list[str]:
     return p.loop(out.shape, [out, x], lambda o, e: text.format(o=o, x=e))
 
 
+def _close(p: Program, call: Call) -> list[str]:
+    out, operands = p.out(call), p.operands(call)
+    dtype = next(x.dtype.name for x in call.inputs if x is not None)
+    if dtype not in SUFFIX:
+        raise Unsupported("of integers it has no form there")
+    (rtol, atol), size = (literal(v, dtype) for v in call.attrs[:2]), "fabsf" if dtype == "float32" else "fabs"
+    near = f"{size}({{a}} - {{b}}) <= {atol} + {rtol} * {size}({{b}})"
+    text = f"({{b}} - {{b}} == 0 && {near}) || {{a}} == {{b}}"
+    text += " || ({a} != {a} && {b} != {b})" if call.attrs[2] else ""
+    return p.loop(out.shape, [out, *operands], lambda o, a, b: f"{o} = {text.format(a=a, b=b)};")
+
+
 def _copied(p: Program, call: Call) -> list[str]:
     out = p.out(call)
     return p.loop(out.shape, [out, p.operand(call.inputs[-1])], lambda o, x: f"{o} = {x};")
@@ -447,7 +459,8 @@ C_FORMS: dict[str, CForm] = {
     "gt": _plain("{a} > {b}"), "ge": _plain("{a} >= {b}"), "logical_and": _plain("({a} != 0) & ({b} != 0)"),
     "logical_or": _plain("({a} != 0) | ({b} != 0)"), "logical_xor": _plain("({a} != 0) ^ ({b} != 0)"),
     "logical_not": _plain("{a} == 0"),
-    "isnan": _plain("{a} != {a}"), "isfinite": _plain("{a} - {a} == 0"), "where": _chosen, "cast": _converted,
+    "isnan": _plain("{a} != {a}"), "isfinite": _plain("{a} - {a} == 0"), "isclose": _close,
+    "where": _chosen, "cast": _converted,
     "relu": _of_floats("relu"), "sigmoid": _of_floats("sigmoid"), "tanh": _of_floats("tanh"),
     "gelu": lambda p, call: _of_floats("gelu" if call.attrs[0] == "none" else "gelu_tanh")(p, call),
     "contiguous": _copied, "assign": _copied, "copy": _copied, "concat": _joined, "slice_assign": _slice_assigned,

@@ -53,6 +53,21 @@ def _nan_to_num(n: Node) -> Value:
     return n.add("Where", n.add("IsNaN", x, dtype="bool"), g.like(x, n["nan"]), limited)
 
 
+@form("isclose")
+def _isclose(n: Node) -> Value:
+    g, (a, b) = n.graph, widened(n.graph, n["x"], n["other"])
+    both = lambda kind, x, y: n.add(kind, x, y, dtype="bool")  # noqa: E731
+    size = g.add("Abs", b)
+    limit = g.add("Add", g.add("Mul", size, g.like(b, n["rtol"])), g.like(b, n["atol"]))
+    near = both("LessOrEqual", g.add("Abs", g.add("Sub", a, b)), limit)
+    near = both("And", near, both("Less", size, g.like(b, np.inf)))
+    close = both("Or", near, both("Equal", a, b))
+    if n["equal_nan"]:
+        nan = both("And", g.add("IsNaN", a, dtype="bool"), g.add("IsNaN", b, dtype="bool"))
+        close = both("Or", close, nan)
+    return close
+
+
 # ---- of two and three -----------------------------------------------------------------------------------------------
 
 
