@@ -5,6 +5,7 @@
 // rows of memcpy, rows of one repeated value, or transpositions of a matrix by square tiles held in registers.
 #ifndef DLCORE_COMMON_STRIDED_COPY
 #define DLCORE_COMMON_STRIDED_COPY
+#include "common/bytes.inl"
 #include "common/dtypes.inl"
 #include "common/loop_nest.inl"
 #include "common/simd.inl"
@@ -31,22 +32,19 @@ static inline CopyNest plan_copy(const Array& target, const Array& source) {
   return nest;
 }
 
-constexpr int64_t kCopyGrain = 128 * 1024;  // bytes written by one chunk: 5-10 us
+constexpr int64_t kCopyGrain = 128 * 1024;         // bytes written by one chunk: 5-10 us
+constexpr int64_t kPastCaches = int64_t{32} << 20;  // bytes of a target from which its lines are not read first
 
 // `rows` rows of `along.length` elements each.
 template <class T>
-static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows, const CopyAxis& across) {
+static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows, const CopyAxis& across,
+                       bool streaming = false) {
   const int64_t n = along.length, to_stride = along.strides[kTo], from_stride = along.strides[kFrom];
-  constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
+  const int64_t bytes = n * static_cast<int64_t>(sizeof(T));
   for (int64_t r = 0; r < rows; ++r, to += across.strides[kTo], from += across.strides[kFrom]) {
     if (to_stride == 1 && from_stride == 1) {
-      if (n > 16 * step) {
-        memcpy(to, from, n * sizeof(T));
-        continue;
-      }
-      int64_t i = 0;  // a call would cost more than a short row
-      for (; i + step <= n; i += step) memcpy(to + i, from + i, 64);
-      for (; i < n; ++i) to[i] = from[i];
+      if (streaming) copy_bytes<true>(to, from, bytes);
+      else copy_bytes(to, from, bytes);
     } else if (to_stride == 1 && from_stride == 0) {
       const T value = *from;
       for (int64_t i = 0; i < n; ++i) to[i] = value;
@@ -60,23 +58,21 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
     }
   }
 }
-template <class T> static void copy_row(T* to, const T* from, const CopyAxis& along, int64_t n) {
-  CopyAxis part = along;
-  part.length = n;
-  copy_block(to, part, from, 1, {1, {}});
-}
 
 template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest) {
   const CopyAxis& inner = nest.innermost();
   const int outer = nest.count - 1;
   const int64_t rows = nest.size(outer), grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
+  const bool streaming = inner.length >= grain / 32 && rows * inner.length >= kPastCaches / int64_t{sizeof(T)};
   if (inner.length > grain) {  // long rows are cut
     const int64_t pieces = (inner.length + grain - 1) / grain;
     parallel_ranges(rows * pieces, 1, [&](int64_t unit, int64_t) {
       const CopyCursor at(nest, outer, unit / pieces);
       const int64_t first = unit % pieces * grain, left = inner.length - first;
-      copy_row(to + at.offsets[kTo] + first * inner.strides[kTo],
-               from + at.offsets[kFrom] + first * inner.strides[kFrom], inner, left < grain ? left : grain);
+      CopyAxis part = inner;
+      part.length = left < grain ? left : grain;
+      copy_block(to + at.offsets[kTo] + first * inner.strides[kTo], part,
+                 from + at.offsets[kFrom] + first * inner.strides[kFrom], 1, {1, {}}, streaming);
     });
     return;
   }
@@ -85,29 +81,56 @@ template <class T> static void copy_rows(T* to, const T* from, const CopyNest& n
     CopyCursor at(nest, outer, begin);
     for (int64_t row = begin; row < end;) {
       const int64_t n = at.left() < end - row ? at.left() : end - row;
-      copy_block(to + at.offsets[kTo], inner, from + at.offsets[kFrom], n, across);
+      copy_block(to + at.offsets[kTo], inner, from + at.offsets[kFrom], n, across, streaming);
       at.next(n);
       row += n;
     }
   });
 }
 
-// Rows of a few elements: a block of them goes column by column, so that the inner loop is long.
-template <class T> static void copy_narrow(T* to, const T* from, const CopyNest& nest) {
+// Rows of N elements. Where they lie one behind the other in the target, whole vectors are made of N columns, or of one
+// that is repeated.
+template <int N, class T>
+static void copy_narrow_block(T* __restrict to, const T* __restrict from, const CopyAxis& rows, const CopyAxis& inner,
+                              int64_t n) {
+  const int64_t row = rows.strides[kFrom], column = inner.strides[kFrom];
+  if (rows.strides[kTo] == N && inner.strides[kTo] == 1 && row == 1 && column == 0) {
+    for (int64_t r = 0; r < n; ++r)
+      for (int c = 0; c < N; ++c) to[r * N + c] = from[r];
+  } else if (rows.strides[kTo] == N && inner.strides[kTo] == 1 && row == 1) {
+    for (int64_t r = 0; r < n; ++r)
+      for (int c = 0; c < N; ++c) to[r * N + c] = from[r + c * column];
+  } else {
+    for (int64_t r = 0; r < n; ++r, to += rows.strides[kTo], from += row)
+      for (int c = 0; c < N; ++c) to[c * inner.strides[kTo]] = from[c * column];
+  }
+}
+
+template <int N, class T> static void copy_narrow_rows(T* to, const T* from, const CopyNest& nest) {
   const CopyAxis inner = nest.innermost(), rows = nest.axes[nest.count - 2];
   const int outer = nest.count - 2;
-  constexpr int64_t block = 1024;
-  const int64_t blocks = (rows.length + block - 1) / block;
-  parallel_ranges(nest.size(outer) * blocks, 8, [&](int64_t begin, int64_t end) {
+  constexpr int64_t grain = kCopyGrain / (N * sizeof(T));
+  const int64_t block = rows.length < grain ? rows.length : grain, blocks = (rows.length + block - 1) / block;
+  parallel_ranges(nest.size(outer) * blocks, grain / block, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const CopyCursor at(nest, outer, unit / blocks);
       const int64_t first = unit % blocks * block, left = rows.length - first;
-      T* t = to + at.offsets[kTo] + first * rows.strides[kTo];
-      const T* f = from + at.offsets[kFrom] + first * rows.strides[kFrom];
-      for (int64_t c = 0; c < inner.length; ++c)
-        copy_row(t + c * inner.strides[kTo], f + c * inner.strides[kFrom], rows, left < block ? left : block);
+      copy_narrow_block<N>(to + at.offsets[kTo] + first * rows.strides[kTo],
+                           from + at.offsets[kFrom] + first * rows.strides[kFrom], rows, inner,
+                           left < block ? left : block);
     }
   });
+}
+
+template <class T> static void copy_narrow(T* to, const T* from, const CopyNest& nest) {
+  switch (nest.innermost().length) {
+    case 2: return copy_narrow_rows<2>(to, from, nest);
+    case 3: return copy_narrow_rows<3>(to, from, nest);
+    case 4: return copy_narrow_rows<4>(to, from, nest);
+    case 5: return copy_narrow_rows<5>(to, from, nest);
+    case 6: return copy_narrow_rows<6>(to, from, nest);
+    default: return copy_narrow_rows<7>(to, from, nest);
+  }
 }
 
 // ---- transposition ------------------------------------------------------------------------------------------------

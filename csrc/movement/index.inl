@@ -306,7 +306,7 @@ static void put_backward(const Args& a) {
   for (int64_t i = 0; i < n; ++i) last[positions[i]] = i;
   for (int64_t i = 0; i < n; ++i) {
     char* to = dvalue.as<char>() + i * row;
-    if (last[positions[i]] == i) memcpy(to, dout.as<const char>() + positions[i] * row, row);
+    if (last[positions[i]] == i) copy_bytes(to, dout.as<const char>() + positions[i] * row, row);
     else memset(to, 0, row);
   }
 }

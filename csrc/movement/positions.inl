@@ -40,7 +40,7 @@ static inline void take_rows(char* out, const char* x, const int64_t* positions,
       const char* later = x + positions[i + ahead] * row;
       for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
     }
-    memcpy(out + i * row, x + positions[i] * row, row);
+    copy_bytes(out + i * row, x + positions[i] * row, row);
   }
 }
 

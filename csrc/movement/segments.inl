@@ -8,26 +8,6 @@
 
 constexpr int64_t kStreamed = 8 << 20;  // bytes of dx from which zeros go past the caches
 
-static inline void write_zeros(char* to, int64_t bytes, bool streaming) {
-  if (!streaming || bytes < 4 * kVectorBytes) {
-    memset(to, 0, bytes);
-    return;
-  }
-  const int64_t head = -reinterpret_cast<intptr_t>(to) & (kVectorBytes - 1);
-  memset(to, 0, head);
-  int64_t i = head;
-  for (; i + kVectorBytes <= bytes; i += kVectorBytes) {
-#if DLCORE_ISA == 4
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_setzero_si512());
-#elif DLCORE_ISA == 3
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i), _mm256_setzero_si256());
-#else
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_setzero_si128());
-#endif
-  }
-  memset(to + i, 0, bytes - i);
-}
-
 // The numbers of rows by place: those of place k are order[first[k]] .. order[first[k + 1] - 1]. A place of -1 is none.
 // A few zeros follow, for what looks ahead.
 template <class Count> struct RowsByPlace {
