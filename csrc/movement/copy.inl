@@ -8,15 +8,85 @@ static void copy(const Args& a) { copy_array(a.out(), a.in(0)); }
 // out = in(1), broadcast; in(0) gives shape and dtype
 static void assign(const Args& a) { copy_array(a.out(), a.in(1)); }
 
+// ---- concat -------------------------------------------------------------------------------------------------------
+// to[i * N + k] = from[k][i]
+template <int N, class T> static void interleave(T* to, const Args& a, int64_t n) {
+  const T* from[N];
+  for (int k = 0; k < N; ++k) from[k] = a.in(k).as<const T>();
+  parallel_ranges(n, kCopyGrain / (N * static_cast<int64_t>(sizeof(T))), [&](int64_t begin, int64_t end) {
+    T* __restrict row = to;
+    const T* __restrict part[N];
+    for (int k = 0; k < N; ++k) part[k] = from[k];
+    for (int64_t i = begin; i < end; ++i)
+      for (int k = 0; k < N; ++k) row[i * N + k] = part[k][i];
+  });
+}
+
+static bool is_dense(const Array& x) {
+  int64_t stride = 1;
+  for (int d = x.ndim - 1; d >= 0; --d) {
+    if (x.shape[d] != 1 && x.strides[d] != stride) return false;
+    stride *= x.shape[d];
+  }
+  return true;
+}
+
+// Whether the inputs were two to four dense ones of so few elements behind the axis that these make one word: they are
+// laid beside each other by vectors.
+static bool interleaved(const Args& a, int64_t axis) {
+  const Array& out = a.out();
+  int64_t bytes = item_size(out.dtype) * a.in(0).shape[axis];
+  for (int d = static_cast<int>(axis) + 1; d < out.ndim; ++d) bytes *= out.shape[d];
+  if (bytes > 8 || a.n_inputs < 2 || a.n_inputs > 4) return false;
+  for (int k = 0; k < a.n_inputs; ++k)
+    if (a.in(k).shape[axis] != a.in(0).shape[axis] || !is_dense(a.in(k))) return false;
+  const int64_t n = a.in(0).size() * item_size(out.dtype) / bytes;
+  const auto lay = [&]<class T>() {
+    switch (a.n_inputs) {
+      case 2: return interleave<2>(out.as<T>(), a, n);
+      case 3: return interleave<3>(out.as<T>(), a, n);
+      default: interleave<4>(out.as<T>(), a, n);
+    }
+  };
+  switch (bytes) {
+    case 1: lay.template operator()<uint8_t>(); return true;
+    case 2: lay.template operator()<uint16_t>(); return true;
+    case 4: lay.template operator()<uint32_t>(); return true;
+    case 8: lay.template operator()<uint64_t>(); return true;
+    default: return false;
+  }
+}
+
+// The places [begin, end) along an axis.
+static Array part_of(const Array& x, int64_t axis, int64_t begin, int64_t end) {
+  Array part = x;
+  part.shape[axis] = end - begin;
+  part.data = x.as<char>() + begin * x.strides[axis] * item_size(x.dtype);
+  return part;
+}
+
 // out = the inputs one after another along axis params[0]
 static void concat(const Args& a) {
   const int64_t axis = a.integer(0);
-  Array part = a.out();
-  for (int k = 0; k < a.n_inputs; ++k) {
-    part.shape[axis] = a.in(k).shape[axis];
-    copy_array(part, a.in(k));
-    part.data = part.as<char>() + part.shape[axis] * part.strides[axis] * item_size(part.dtype);
-  }
+  const auto lay = [&](const Array& out, auto&& input) {
+    int64_t at = 0;
+    for (int k = 0; k < a.n_inputs; ++k) {
+      const int64_t n = a.in(k).shape[axis];
+      copy_array(part_of(out, axis, at, at + n), input(k));
+      at += n;
+    }
+  };
+  const Array& out = a.out();
+  int64_t outer = 0;  // the first axis that is not of length 1
+  while (outer < axis && out.shape[outer] == 1) ++outer;
+  const int64_t rows = out.shape[outer], bytes = out.size() * item_size(out.dtype);
+  if (outer == axis || bytes <= kCopyGrain || bytes / rows > kCopyGrain)
+    return lay(out, [&](int k) -> const Array& { return a.in(k); });
+  if (interleaved(a, axis)) return;
+  // A block of rows stays in cache while every input is laid into it.
+  parallel_ranges(rows, kCopyGrain / (bytes / rows), [&](int64_t begin, int64_t end) {
+    lay(part_of(out, outer, begin, end), [&](int k) { return part_of(a.in(k), outer, begin, end); });
+  });
 }
 
 // The view of `whole` that params describe: the start on each of its axes, the view's number of axes, and for each of
