@@ -116,9 +116,9 @@ template <bool upper> static void triangle(const Args& a) {
       const char* from = x.as<const char>() + r * bytes;
       if (upper) {
         memset(to, 0, split);
-        memcpy(to + split, from + split, bytes - split);
+        copy_bytes(to + split, from + split, bytes - split);
       } else {
-        memcpy(to, from, split);
+        copy_bytes(to, from, split);
         memset(to + split, 0, bytes - split);
       }
     }
@@ -127,34 +127,70 @@ template <bool upper> static void triangle(const Args& a) {
 
 // ---- pieces -------------------------------------------------------------------------------------------------------
 // Along each axis the output is made of pieces of x, which params give: for each axis their number, and of each its
-// first place, its length and its step (-1: backwards, 0: one place again and again). f(to, from) for every box.
-template <class F> static void each_box(const Args& a, Array to, Array from, int axis, int p, F&& f) {
+// first place, its length and its step (-1: backwards, 0: one place again and again). f(to, from) for every box of the
+// output's places [begin, end) along `axis`.
+template <class F>
+static void each_box(const Args& a, Array to, Array from, int axis, int p, int64_t begin, int64_t end, F&& f) {
   if (axis == to.ndim) return f(to, from);
   const int64_t item = item_size(to.dtype), count = a.integer(p), along = from.strides[axis];
+  const int next = p + 1 + 3 * static_cast<int>(count);
+  const int64_t behind = axis + 1 < to.ndim ? to.shape[axis + 1] : 1;
   char *const target = to.as<char>(), *const source = from.as<char>();
   for (int64_t k = 0, at = 0; k < count; ++k) {
     const int q = p + 1 + 3 * static_cast<int>(k);
-    const int64_t start = a.integer(q), length = a.integer(q + 1);
-    if (length == 0) continue;
-    to.data = target + at * to.strides[axis] * item;
-    from.data = source + start * along * item;
-    to.shape[axis] = from.shape[axis] = length;
-    from.strides[axis] = along * a.integer(q + 2);
-    each_box(a, to, from, axis + 1, p + 1 + 3 * static_cast<int>(count), f);
+    const int64_t start = a.integer(q), length = a.integer(q + 1), step = a.integer(q + 2);
+    const int64_t first = begin > at ? begin - at : 0, last = end - at < length ? end - at : length;
+    if (first < last) {
+      to.data = target + (at + first) * to.strides[axis] * item;
+      from.data = source + (start + first * step) * along * item;
+      to.shape[axis] = from.shape[axis] = last - first;
+      from.strides[axis] = along * step;
+      each_box(a, to, from, axis + 1, next, 0, behind, f);
+    }
     at += length;
   }
 }
 
+// f(to, from) for every box, with a block of rows of the output after the other, so that short boxes find it in cache.
+template <class F> static void each_box_by_rows(const Args& a, const Array& to, const Array& from, F&& f) {
+  const int64_t rows = to.ndim ? to.shape[0] : 1, row = to.size() / rows * item_size(to.dtype);
+  parallel_ranges(rows, row < kCopyGrain ? kCopyGrain / row : rows, [&](int64_t begin, int64_t end) {
+    each_box(a, to, from, 0, 0, begin, end, f);
+  });
+}
+
 static void rearrange(const Args& a) {
   if (a.out().size() == 0) return;
-  each_box(a, a.out(), a.in(0), 0, 0, [](const Array& to, const Array& from) { copy_array(to, from); });
+  each_box_by_rows(a, a.out(), a.in(0), [](const Array& to, const Array& from) { copy_array(to, from); });
+}
+
+// Whether the pieces along every axis take each place of x once.
+static bool takes_all_once(const Args& a, const Array& x) {
+  for (int d = 0, p = 0; d < x.ndim; ++d, p += 1 + 3 * static_cast<int>(a.integer(p))) {
+    int64_t taken = 0;
+    for (int64_t k = 0; k < a.integer(p); ++k) {
+      const int q = p + 1 + 3 * static_cast<int>(k);
+      const auto low = [&](int at) { return a.integer(at) - (a.integer(at + 2) < 0 ? a.integer(at + 1) - 1 : 0); };
+      const int64_t first = low(q), length = a.integer(q + 1);
+      if (a.integer(q + 2) == 0 && length > 1) return false;
+      for (int r = p + 1; r < q; r += 3)
+        if (length > 0 && first < low(r) + a.integer(r + 1) && low(r) < first + length) return false;
+      taken += length;
+    }
+    if (taken != x.shape[d]) return false;
+  }
+  return true;
 }
 
 // dx = 0, and each element of dout is added where rearrange took it
 static void rearrange_backward(const Args& a) {
   const Array &dout = a.in(0), &dx = a.out();
-  memset(dx.data, 0, dx.size() * item_size(dx.dtype));
-  if (dout.size() == 0) return;
+  if (dout.size() > 0 && takes_all_once(a, dx))
+    return each_box_by_rows(a, dout, dx, [](const Array& from, const Array& to) { copy_array(to, from); });
+  if (dout.size() == 0) {
+    memset(dx.data, 0, dx.size() * item_size(dx.dtype));
+    return;
+  }
   with_float(dx.dtype, [&]<class T>() {
     using A = compute_t<T>;
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : dx.size());
@@ -162,7 +198,7 @@ static void rearrange_backward(const Args& a) {
     if constexpr (std::is_same_v<T, A>) sums = dx.as<T>();
     else sums = wide.get();
     memset(sums, 0, dx.size() * sizeof(A));
-    each_box(a, dout, dx, 0, 0, [&](const Array& from, const Array& to) {
+    each_box(a, dout, dx, 0, 0, 0, dout.ndim ? dout.shape[0] : 1, [&](const Array& from, const Array& to) {
       add_walk(sums + (to.as<const T>() - dx.as<const T>()), from.as<const T>(), plan_walk(to, from));
     });
     if constexpr (!std::is_same_v<T, A>)
