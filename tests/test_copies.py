@@ -54,7 +54,7 @@ def test_columns_laid_beside_each_other(widths, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pieces_of_many_rows(dtype):
-    x = drawn((2, 700, 301), dtype)
+    x = drawn((700, 5, 61), dtype)
     t = dl.tensor(x)
     widths = ((1, 0), (3, 2), (2, 4))
     for mode in ("reflect", "symmetric", "wrap", "edge", "constant"):
@@ -81,3 +81,57 @@ def test_past_the_caches():
     t = dl.tensor(x)
     assert np.array_equal(np.asarray(t[1:].clone()), x[1:])
     assert np.array_equal(np.asarray(dl.roll(t, 3)), np.roll(x, 3))
+
+
+# ---- by index -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.int8])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(3, 120, 70), (1, 90_001, 1), (257, 1, 129), (2, 2, 20_000), (40_000, 2, 1)])
+def test_many_places_along_every_axis(shape, axis, dtype):
+    x, src = drawn((2, *shape), np.float32)
+    low = -min(shape[axis], 100) if dtype != np.uint8 else 0
+    index = RNG.integers(low, min(shape[axis], 100), shape).astype(dtype)
+    positions = index.astype(np.int64) % shape[axis]
+    t, i, s = dl.tensor(x), dl.tensor(index), dl.tensor(src)
+    np.testing.assert_array_equal(dl.take_along_axis(t, i, axis), np.take_along_axis(x, positions, axis))
+    expected, total, largest = x.copy(), x.copy(), x.copy()
+    np.put_along_axis(expected, positions, src, axis)  # the last of equal ones stays
+    np.testing.assert_array_equal(dl.scatter(t, axis, i, s), expected)
+    places = list(np.indices(shape))
+    places[axis] = positions
+    np.add.at(total, tuple(places), src)
+    np.testing.assert_array_equal(dl.scatter_add(t, axis, i, s), total)
+    np.maximum.at(largest, tuple(places), src)
+    np.testing.assert_array_equal(dl.scatter_reduce(t, axis, i, s, "amax"), largest)
+
+
+@pytest.mark.parametrize("at", [0, 8_191, 8_192, 99_999])
+def test_the_first_index_out_of_range_is_named(at):
+    x, index = dl.arange(100_000), np.arange(100_000)
+    index[[at, 99_999]] = 100_001, -100_001
+    value = 100_001 if at < 99_999 else -100_001
+    text = f"index {value} at position {at} is out of range for axis 0 of length 100000"
+    for call in (lambda i: dl.take(x, i), lambda i: dl.take_along_axis(x, i, 0), lambda i: dl.scatter(x, 0, i, x)):
+        with pytest.raises(IndexError, match=text):
+            call(dl.tensor(index))
+
+
+def test_the_last_of_equal_blocks_stays():
+    x, index = drawn((50, 3, 1025), np.float32), RNG.integers(0, 50, 200)
+    value, expected = drawn((200, 3, 1025), np.float32), x.copy()
+    expected[index] = value
+    t = dl.tensor(x)
+    t[dl.tensor(index)] = dl.tensor(value)
+    np.testing.assert_array_equal(t, expected)
+    turned = dl.tensor(x.T.copy()).T
+    turned[dl.tensor(index)] = dl.tensor(value)
+    np.testing.assert_array_equal(turned, expected)
+
+
+@pytest.mark.parametrize("n", [1, 63, 16_319, 16_320, 16_321, 700_001])
+def test_counts_of_many(n):
+    x = RNG.random(n) < 0.7
+    assert int(dl.count_nonzero(dl.tensor(x))) == np.count_nonzero(x)
+    assert int(dl.count_nonzero(dl.ones((n,), dtype=dl.uint8))) == n

@@ -140,50 +140,34 @@ static void take_backward(const Args& a) {
 // out[i, j, ...] = x[index[i, j, ...], j, ...] for axis params[0] = 0, and so on
 static void gather(const Args& a) {
   const Array &x = a.in(0), &index = a.in(1), &out = a.out();
-  const int64_t axis = a.integer(0), n = index.size();
-  const Scratch<int64_t> positions(n);
-  find_positions("gather", index, axis, x.shape[axis], positions.get());
-  if (n == 0) return;
+  const int64_t axis = a.integer(0);
+  Indices indices("gather", index, axis, x.shape[axis]);
   const IndexRows rows(index, x, axis);
-  const int64_t stride = x.strides[axis], grain = 16384 / rows.length;
   with_bits(x.dtype, [&]<class T>() {
     const T* from = x.as<const T>();
     T* to = out.as<T>();
-    parallel_ranges(rows.outer.size(), grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
-      rows.each(begin, end, [&](int64_t first, int64_t base) {
-        for (int64_t j = 0; j < rows.length; ++j)
-          to[first + j] = from[base + j * rows.stride + positions[first + j] * stride];
-      });
-    });
+    rows.each<true>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { to[i] = from[at]; });
   });
+  indices.check();
 }
 
 // dx[index[i, j, ...], j, ...] += dout[i, j, ...], from zero
 static void gather_backward(const Args& a) {
   const Array &dout = a.in(0), &index = a.in(1), &dx = a.out();
-  const int64_t axis = a.integer(0), n = index.size(), size = dx.size(), stride = dx.strides[axis];
-  const Scratch<int64_t> positions(n);
-  find_positions("gather_backward", index, axis, dx.shape[axis], positions.get());
-  if (size == 0) return;
+  const int64_t axis = a.integer(0), size = dx.size();
+  Indices indices("gather_backward", index, axis, dx.shape[axis]);
   const IndexRows rows(index, dx, axis);
   with_dtype(dx.dtype, [&]<class T>() {
     using A = compute_t<T>;
-    T* to = dx.as<T>();
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
     A* sums;
-    if constexpr (std::is_same_v<T, A>) sums = to;
+    if constexpr (std::is_same_v<T, A>) sums = dx.as<T>();
     else sums = wide.get();
-    memset(sums, 0, size * sizeof(A));
-    const T* from = dout.as<const T>();
-    if (n > 0) {
-      rows.each(0, rows.outer.size(), [&](int64_t first, int64_t base) {
-        for (int64_t j = 0; j < rows.length; ++j) {
-          A* sum = sums + base + j * rows.stride + positions[first + j] * stride;
-          *sum = sum_of(*sum, load(from + first + j));
-        }
-      });
-    }
-    if constexpr (!std::is_same_v<T, A>) round_row(to, sums, size);
+    parallel_ranges(size, kCopyGrain, [&](int64_t begin, int64_t end) {
+      memset(sums + begin, 0, (end - begin) * sizeof(A));
+    });
+    add_indexed(sums, dout.as<const T>(), indices, rows);
+    if constexpr (!std::is_same_v<T, A>) round_row(dx.as<T>(), sums, size);
   });
 }
 
@@ -203,41 +187,33 @@ template <Fold fold, class A> static A neutral() {
 }
 
 template <Fold fold, class A, class T>
-static void fold_into(A* to, int64_t size, const T* src, const int64_t* positions, const IndexRows& rows,
-                      int64_t stride) {
+static void fold_into(A* to, int64_t size, const T* src, Indices& indices, const IndexRows& rows) {
   for (int64_t i = 0; i < size; ++i) to[i] = neutral<fold, A>();
-  rows.each(0, rows.outer.size(), [&](int64_t first, int64_t base) {
-    for (int64_t j = 0; j < rows.length; ++j) {
-      A* place = to + base + j * rows.stride + positions[first + j] * stride;
-      *place = folded<fold, A>(*place, load(src + first + j));
-    }
+  rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP {
+    to[at] = folded<fold, A>(to[at], load(src + i));
   });
+  indices.check();
 }
 
 // out[index[i, j, ...], j, ...] = the fold params[1] of the src[i, j, ...] that go there, in the order of the indices
 static void scatter_fold(const Args& a) {
   const Array &src = a.in(0), &index = a.in(1), &out = a.out();
-  const int64_t axis = a.integer(0), n = index.size(), size = out.size();
-  const Scratch<int64_t> positions(n);
-  find_positions("scatter_fold", index, axis, out.shape[axis], positions.get());
-  if (size == 0) return;
-  IndexRows rows(index, out, axis);
-  if (n == 0) rows.length = 0;
+  const int64_t axis = a.integer(0), size = out.size();
+  Indices indices("scatter_fold", index, axis, out.shape[axis]);
+  const IndexRows rows(index, out, axis);
   with_dtype(out.dtype, [&]<class T>() {
     using A = compute_t<T>;
-    T* to = out.as<T>();
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
     A* found;
-    if constexpr (std::is_same_v<T, A>) found = to;
+    if constexpr (std::is_same_v<T, A>) found = out.as<T>();
     else found = wide.get();
     const T* from = src.as<const T>();
-    const int64_t *at = positions.get(), stride = out.strides[axis];
     switch (a.integer(1)) {
-      case kProduct: fold_into<kProduct>(found, size, from, at, rows, stride); break;
-      case kMaximum: fold_into<kMaximum>(found, size, from, at, rows, stride); break;
-      default: fold_into<kMinimum>(found, size, from, at, rows, stride);
+      case kProduct: fold_into<kProduct>(found, size, from, indices, rows); break;
+      case kMaximum: fold_into<kMaximum>(found, size, from, indices, rows); break;
+      default: fold_into<kMinimum>(found, size, from, indices, rows);
     }
-    if constexpr (!std::is_same_v<T, A>) round_row(to, found, size);
+    if constexpr (!std::is_same_v<T, A>) round_row(out.as<T>(), found, size);
   });
 }
 
@@ -304,11 +280,13 @@ static void put_backward(const Args& a) {
   if (dvalue.size() == 0) return;
   const int64_t row = dvalue.size() / n * item_size(dout.dtype);
   for (int64_t i = 0; i < n; ++i) last[positions[i]] = i;
-  for (int64_t i = 0; i < n; ++i) {
-    char* to = dvalue.as<char>() + i * row;
-    if (last[positions[i]] == i) copy_bytes(to, dout.as<const char>() + positions[i] * row, row);
-    else memset(to, 0, row);
-  }
+  parallel_ranges(n, row < kCopyGrain ? kCopyGrain / row : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      char* to = dvalue.as<char>() + i * row;
+      if (last[positions[i]] == i) copy_bytes(to, dout.as<const char>() + positions[i] * row, row);
+      else memset(to, 0, row);
+    }
+  });
 }
 
 // out = the row-major position, in a shape given by params, of coordinates given one input an axis (broadcast)
@@ -329,13 +307,26 @@ static void ravel_index(const Args& a) {
 
 // ---- positions of true elements -----------------------------------------------------------------------------------
 // Whoever shares the memory may have written other bytes than 0 and 1, or may do so between the two kernels.
+static int64_t count_bytes(const uint8_t* x, int64_t n) {
+  constexpr int64_t most = 255 * kVectorBytes;  // until a byte of counts is full
+  int64_t count = 0, i = 0;
+  while (n - i >= kVectorBytes) {
+    const int64_t end = i + (n - i < most ? n - i : most) / kVectorBytes * kVectorBytes;
+    vec<uint8_t> counts{};
+    for (; i < end; i += kVectorBytes) counts -= reinterpret_cast<vec<uint8_t>>(vload(x + i) != 0);
+    for (int l = 0; l < kVectorBytes; ++l) count += counts[l];
+  }
+  for (; i < n; ++i) count += x[i] != 0;
+  return count;
+}
+
 static void count_nonzero(const Args& a) {
   const uint8_t* x = a.in(0).as<const uint8_t>();
-  const int64_t n = a.in(0).size();
-  int64_t count = 0;
-#pragma omp simd reduction(+ : count)
-  for (int64_t i = 0; i < n; ++i) count += x[i] != 0;
-  *a.out().as<int64_t>() = count;
+  std::atomic<int64_t> count{0};
+  parallel_ranges(a.in(0).size(), 2 * kCopyGrain, [&](int64_t begin, int64_t end) {
+    count.fetch_add(count_bytes(x + begin, end - begin), std::memory_order_relaxed);
+  });
+  *a.out().as<int64_t>() = count.load(std::memory_order_relaxed);
 }
 
 // out[k] = the coordinates of the k-th true element of x in row-major order; zeros where there are no more

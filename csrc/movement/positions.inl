@@ -1,25 +1,62 @@
 // What kernels that read or write by index share. A body includes it once, behind common/strided_copy.inl.
 
-// Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
+constexpr int64_t kIndexGrain = 8 * 1024;  // indices: their positions stay in cache
+
+// The positions in [0, size) of n indices (negative ones count from the end), and whether one is out of range.
+template <class T> static bool to_positions(const void* indices, int64_t n, int64_t size, int64_t* positions) {
+  const T* index = static_cast<const T*>(indices);
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t k = index[i];  // of a uint64 beyond int64 negative, and out of range
+    const int64_t position = k + (std::is_signed_v<T> && k < 0 ? size : 0);
+    positions[i] = position;
+    wrong |= static_cast<uint64_t>(position) >= static_cast<uint64_t>(size);
+  }
+  return wrong != 0;
+}
+
+// Contiguous indices into an axis of length `size`, whose positions are found a part at a time, by several threads.
+class Indices {
+ public:
+  Indices(const char* operation, const Array& indices, int64_t axis, int64_t size)
+      : operation_(operation), indices_(indices), axis_(axis), size_(size) {
+    with_integer(indices.dtype, [&]<class T>() { convert_ = to_positions<T>; });
+  }
+  // Those of the indices [begin, end); false where one is out of range, which `check` reports then.
+  bool find(int64_t begin, int64_t end, int64_t* positions) {
+    const char* from = indices_.as<const char>() + begin * item_size(indices_.dtype);
+    if (!convert_(from, end - begin, size_, positions)) return true;
+    wrong_.store(true, std::memory_order_relaxed);
+    return false;
+  }
+  // Throws, of the first index out of range, where `find` met one.
+  void check() const {
+    if (!wrong_.load(std::memory_order_relaxed)) return;
+    with_integer(indices_.dtype, [&]<class T>() {
+      const T* index = indices_.as<const T>();
+      int64_t i = 0, position;
+      while (!to_positions<T>(index + i, 1, size_, &position)) ++i;
+      throw IndexFault(std::string(operation_) + ": index " + std::to_string(index[i]) + " at position " +
+                       std::to_string(i) + " is out of range for axis " + std::to_string(axis_) + " of length " +
+                       std::to_string(size_));
+    });
+  }
+
+ private:
+  const char* operation_;
+  const Array& indices_;
+  int64_t axis_, size_;
+  bool (*convert_)(const void*, int64_t, int64_t, int64_t*);
+  std::atomic<bool> wrong_ = false;
+};
+
 static inline void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
-                           int64_t* positions) {
-  with_integer(indices.dtype, [&]<class T>() {
-    const T* index = indices.as<const T>();
-    const int64_t n = indices.size();
-    int64_t wrong = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t k = index[i];  // of a uint64 beyond int64 negative, and out of range
-      const int64_t position = k + (std::is_signed_v<T> && k < 0 ? size : 0);
-      positions[i] = position;
-      wrong |= static_cast<uint64_t>(position) >= static_cast<uint64_t>(size);
-    }
-    if (!wrong) return;
-    int64_t i = 0;
-    while (static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(size)) ++i;
-    throw IndexFault(std::string(operation) + ": index " + std::to_string(index[i]) + " at position " +
-                     std::to_string(i) + " is out of range for axis " + std::to_string(axis) + " of length " +
-                     std::to_string(size));
+                                  int64_t* positions) {
+  Indices found(operation, indices, axis, size);
+  parallel_ranges(indices.size(), kIndexGrain, [&](int64_t begin, int64_t end) {
+    found.find(begin, end, positions + begin);
   });
+  found.check();
 }
 
 // A contiguous array seen from one of its axes.
@@ -67,29 +104,57 @@ static inline void take_at(const Array& x, int64_t axis, const int64_t* position
   });
 }
 
-// The positions of `index` (contiguous) in row-major order, beside them x with the indexed axis left out; the innermost
+// The places of `index` (contiguous) in row-major order, beside them x with the indexed axis left out; the innermost
 // axis apart, for loops over it.
 struct IndexRows {
   enum { kIndex, kX };
   LoopNest<2> outer;
   int64_t length, stride;  // of the innermost axis; the stride is that of x
+  int64_t along;           // the stride of x along the indexed axis
+  bool apart;              // whether rows of the index lead to different places of x, whatever the indices are
 
-  IndexRows(const Array& index, const Array& x, int64_t axis) {
+  IndexRows(const Array& index, const Array& x, int64_t axis)
+      : along(x.strides[axis]), apart(axis == index.ndim - 1) {
     int64_t strides[kMaxDims], dense = 1;
     for (int d = index.ndim - 1; d >= 0; --d) {
       strides[d] = dense;
       dense *= index.shape[d];
     }
     for (int d = 0; d < index.ndim; ++d)
-      outer.push({index.shape[d], {strides[d], d == axis ? 0 : x.strides[d]}});
-    const LoopAxis<2> inner = outer.pop();
+      if (index.shape[d] != 1) outer.push({index.shape[d], {strides[d], d == axis ? 0 : x.strides[d]}});
+    outer.merge();
+    const LoopAxis<2> inner = outer.count ? outer.pop() : LoopAxis<2>{1, {1, 0}};
     length = inner.length;
     stride = inner.strides[kX];
   }
-  // f(number of the first position, offset in x) for the rows [begin, end).
-  template <class F> void each(int64_t begin, int64_t end, F&& f) const {
-    LoopCursor<2> at(outer, outer.count, begin);
-    for (int64_t row = begin; row < end; ++row, at.next()) f(at.offsets[kIndex], at.offsets[kX]);
+  // f(i, place in x) for every index i. Where rows are apart, chunks of whole rows run on several threads; else all is
+  // done in order, unless x is only read.
+  template <bool only_reads, class F> void each(Indices& indices, F&& f) const {
+    const int64_t rows = outer.size(), n = rows * length;
+    if (n == 0) return;
+    const int64_t some = length < kIndexGrain ? kIndexGrain / length * length : only_reads ? kIndexGrain : length;
+    parallel_ranges(n, only_reads || apart ? some : n, [&](int64_t begin, int64_t end) {
+      const Scratch<int64_t> positions(end - begin);
+      if (!indices.find(begin, end, positions.get())) return;
+      const int64_t row = begin / length;
+      LoopCursor<2> at(outer, outer.count, row);
+      for (int64_t i = begin, j = begin - row * length; i < end; j = 0, at.next()) {
+        const int64_t count = length - j < end - i ? length - j : end - i;
+        each_place(i, at.offsets[kX] + j * stride, positions.get() + (i - begin), count, f);
+        i += count;
+      }
+    });
+  }
+
+ private:
+  // Of n indices of one row.
+  template <class F> void each_place(int64_t i, int64_t base, const int64_t* positions, int64_t n, F&& f) const {
+    const int64_t between = stride, step = along;
+    if (between == 0 && step == 1) {  // along the last axis
+      for (int64_t j = 0; j < n; ++j) f(i + j, base + positions[j]);
+    } else {
+      for (int64_t j = 0; j < n; ++j) f(i + j, base + j * between + positions[j] * step);
+    }
   }
 };
 
@@ -100,4 +165,11 @@ template <class A> static inline A sum_of(A a, A b) {
 
 template <class T> static void round_row(T* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) store(to + i, from[i]);
+}
+
+// sums[index[i, j, ...], j, ...] += src[i, j, ...], in the order of the indices
+template <class A, class T>
+static inline void add_indexed(A* sums, const T* src, Indices& indices, const IndexRows& rows) {
+  rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { sums[at] = sum_of(sums[at], load(src + i)); });
+  indices.check();
 }

@@ -7,53 +7,29 @@
 enum Way : int64_t { kSet, kAdd };
 
 // ---- scatter ------------------------------------------------------------------------------------------------------
-// f(place in out, element of src) in the order of the indices; rows go to different places where the axis is the last.
-template <class T, class F>
-static void each_scattered(const IndexRows& rows, const int64_t* positions, int64_t stride, bool apart, const T* src,
-                           F&& f) {
-  const int64_t count = rows.outer.size();
-  const int64_t grain = !apart ? count : rows.length < 16384 ? 16384 / (rows.length + 1) + 1 : 1;
-  parallel_ranges(count, grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
-    rows.each(begin, end, [&](int64_t first, int64_t base) {
-      for (int64_t j = 0; j < rows.length; ++j)
-        f(base + j * rows.stride + positions[first + j] * stride, src + first + j);
-    });
-  });
-}
-
 // out = x, then out[index[i, j, ...], j, ...] = or += src[i, j, ...] for axis params[0] = 0, and so on
 static void scatter_onto(const Args& a) {
   const Array &x = a.in(0), &index = a.in(1), &src = a.in(2), &out = a.out();
-  const int64_t axis = a.integer(0), n = index.size();
-  const Scratch<int64_t> positions(n);
-  find_positions("scatter", index, axis, out.shape[axis], positions.get());
-  copy_array(out, x);
-  if (n == 0 || out.size() == 0) return;
+  const int64_t axis = a.integer(0), size = out.size();
+  Indices indices("scatter", index, axis, out.shape[axis]);
   const IndexRows rows(index, out, axis);
-  const int64_t stride = out.strides[axis], size = out.size();
-  const bool apart = axis == index.ndim - 1;
+  copy_array(out, x);
   if (a.integer(1) == kSet) {
     with_bits(out.dtype, [&]<class T>() {
       T* to = out.as<T>();
-      each_scattered(rows, positions.get(), stride, apart, src.as<const T>(), [&](int64_t at, const T* from) {
-        to[at] = *from;
-      });
+      const T* from = src.as<const T>();
+      rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { to[at] = from[i]; });
     });
-    return;
+    return indices.check();
   }
   with_dtype(out.dtype, [&]<class T>() {
     using A = compute_t<T>;
-    const auto add = [&](A* sums) {
-      each_scattered(rows, positions.get(), stride, apart, src.as<const T>(), [&](int64_t at, const T* from) {
-        sums[at] = sum_of(sums[at], load(from));
-      });
-    };
     if constexpr (std::is_same_v<T, A>) {
-      add(out.as<T>());
+      add_indexed(out.as<T>(), src.as<const T>(), indices, rows);
     } else {
       const Scratch<A> wide(size);
       for (int64_t i = 0; i < size; ++i) wide[i] = load(out.as<const T>() + i);
-      add(wide.get());
+      add_indexed(wide.get(), src.as<const T>(), indices, rows);
       round_row(out.as<T>(), wide.get(), size);
     }
   });

@@ -62,12 +62,13 @@ constexpr int64_t kRunChunk = 65536;
 // starts(i) for i > 0: whether x[i] differs from x[i - 1]. `equal_nan`: NaNs do not differ.
 template <class T, class F> static void with_starts(const T* x, bool equal_nan, F&& f) {
   if constexpr (kIsReal<T>) {
-    const auto at = [x](int64_t i) { return load(x + i); };
-    const auto differs = [=](int64_t i) { return at(i) != at(i - 1); };
-    if (equal_nan) f([=](int64_t i) { return differs(i) & ((at(i) == at(i)) | (at(i - 1) == at(i - 1))); });
+    const auto at = [x](int64_t i) DLCORE_MAP { return load(x + i); };
+    const auto differs = [=](int64_t i) DLCORE_MAP { return at(i) != at(i - 1); };
+    if (equal_nan)
+      f([=](int64_t i) DLCORE_MAP { return differs(i) & ((at(i) == at(i)) | (at(i - 1) == at(i - 1))); });
     else f(differs);
   } else {
-    f([x](int64_t i) { return x[i] != x[i - 1]; });
+    f([x](int64_t i) DLCORE_MAP { return x[i] != x[i - 1]; });
   }
 }
 
@@ -77,9 +78,10 @@ template <class S> static void count_starts(int64_t n, const S& starts, int64_t*
   before[0] = 0;
   parallel_for(chunks, [&](int64_t c) {
     const int64_t begin = c * kRunChunk, end = std::min(n, begin + kRunChunk);
-    unsigned count = c == 0;
+    const S at = starts;  // in registers, where the loop finds it
+    uint32_t count = c == 0;
 #pragma omp simd reduction(+ : count)
-    for (int64_t i = begin + (c == 0); i < end; ++i) count += starts(i);
+    for (int64_t i = begin + (c == 0); i < end; ++i) count += at(i) ? 1u : 0u;
     before[c + 1] = count;
   });
   for (int64_t c = 0; c < chunks; ++c) before[c + 1] += before[c];
