@@ -26,6 +26,9 @@ SHAPES = {  # images, weight, stride, padding, dilation, groups
     "depthwise, bands": ((1, 2, 95, 330), (2, 1, 5, 5), (1, 1), (6, 2, 1, 7), (1, 1), 2),
     "planes": ((1, 16, 9, 24, 20), (32, 16, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
     "padding and nothing else": ((2, 16, 3, 4), (16, 16, 2, 2), (2, 2), (6, 5, 4, 7), (1, 1), 1),
+    "many images": ((46, 8, 15, 13), (13, 8, 3, 3), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    "many images, bands": ((31, 12, 29, 31), (12, 12, 4, 3), (1, 1), (2, 1, 1, 3), (1, 2), 1),
+    "many images, groups": ((30, 9, 7, 6), (12, 3, 3, 3), (1, 1), (2, 3, 4, 2), (2, 1), 3),
     "one place, every second": ((2, 32, 40, 41), (48, 32, 1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1),
 }
 
@@ -55,6 +58,20 @@ def test_every_part_is_there_once(name, layout, threads):
         (conv_weight(dl.tensor(x), dl.tensor(y), kernel=filters[2:], **rest), weight_of(x, y, filters[2:], **rest)),
     ):
         np.testing.assert_array_equal(np.asarray(got), wanted)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_an_image_has_the_same_bits_alone_and_among_others(layout):
+    dl.manual_seed(0)
+    x, weight = dl.randn(*((31, 5, 9, 8) if layout == "NCHW" else (31, 9, 8, 5))), dl.randn(7, 5, 3, 3)
+    walk = {"stride": (1, 1), "padding": (1, 1, 2, 1), "dilation": (1, 1), "layout": layout}
+    y = conv(x, weight, activation="gelu", **walk)
+    dx = conv_input(y, weight, size=(9, 8), **walk)
+    for k in (0, 15, 30):
+        alone = conv(x[k : k + 1], weight, activation="gelu", **walk)
+        np.testing.assert_array_equal(np.asarray(y[k : k + 1]), np.asarray(alone))
+        alone = conv_input(y[k : k + 1], weight, size=(9, 8), **walk)
+        np.testing.assert_array_equal(np.asarray(dx[k : k + 1]), np.asarray(alone))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])

@@ -19,6 +19,7 @@ namespace direct {  // names of types hold for the whole program: other families
 #include "conv/direct_geometry.inl"
 #include "conv/direct_tiles.inl"
 #include "conv/direct_planes.inl"
+#include "conv/direct_images.inl"
 #include "conv/direct_weight.inl"
 #include "conv/direct_rows.inl"
 #include "conv/direct_depthwise.inl"

@@ -10,9 +10,9 @@ constexpr int64_t kPartWork = int64_t{1} << 19;  // multiply-adds worth a part o
 // One target phase.
 struct Phase {
   int64_t y, x;
-  std::vector<int64_t> copied, in_place;  // offset of each tap, in copies and in the source itself
-  std::vector<int64_t> place;             // of its weight, from the first of an output
-  int64_t packed;                         // where its weights begin among all that are packed
+  std::vector<DirectTap> copied, in_place;  // each tap, in copies and in the source itself
+  std::vector<int64_t> place;               // of its weight, from the first of an output
+  int64_t packed;                           // where its weights begin among all that are packed
 };
 
 // Results of one output at a band of positions, on their way to memory.
@@ -68,6 +68,7 @@ template <class A, class S> static void store_plane(const Stored<S>& p) {
 
 template <class S> struct Planes;
 template <class S> static bool run_depthwise(const Planes<S>& planes);  // whether it was one for direct_depthwise.inl
+template <class S> static bool run_images(const Planes<S>& planes, const compute_t<S>* packs);  // or direct_images.inl
 
 template <class S> struct Planes {
   using T = compute_t<S>;
@@ -97,8 +98,9 @@ template <class S> struct Planes {
           for (const AxisTap& a : y.taps[py]) {
             for (const AxisTap& b : x.taps[px]) {
               const int64_t plane = i * copies.phases() + a.phase * static_cast<int64_t>(x.phases.size()) + b.phase;
-              phase.copied.push_back(plane * copies.size + a.shift * copies.width + b.shift);
-              if (lies_right) phase.in_place.push_back(i * source.plane + a.shift * source.row + b.shift);
+              const int64_t k = static_cast<int64_t>(phase.place.size());
+              phase.copied.push_back({plane * copies.size + a.shift * copies.width + b.shift, k});
+              if (lies_right) phase.in_place.push_back({i * source.plane + a.shift * source.row + b.shift, k});
               phase.place.push_back(i * weight_in + a.k * x.kernel + b.k);
             }
           }
@@ -138,6 +140,7 @@ template <class S> struct Planes {
     plan();
     Scratch<T> packs(packed);
     pack(packs.get());
+    if (run_images(*this, packs.get())) return;
     const int64_t items = source.count * groups * bands.count();
     const int64_t work = bands.rows * copies.width * out * taps;
     const auto store = with_activation(activation, [](auto a) -> void (*)(const Stored<S>&) {
@@ -187,11 +190,11 @@ template <class S> struct Planes {
       const int64_t vectors = ((rows - 1) * copies.width + columns + L - 1) / L, k = phase.place.size();
       Stored<S> stored{nullptr, copies.width, rows, columns, nullptr, nullptr, row, pixel, 0};
       if (pixel == 1 && row == columns) stored.spill = columns;  // so the band is as wide as the target
-      const int64_t* offsets = (in_place ? phase.in_place : phase.copied).data();
+      const DirectTap* walk = (in_place ? phase.in_place : phase.copied).data();
       const T* pack = packs + phase.packed + g * out * k;
       for (int64_t o = 0; o < out;) {
         const int size = output_size(out - o), q = 1 << size;
-        run_block(size, read, offsets, k, pack, g * out + o, vectors, sums);
+        run_block(size, read, walk, k, pack, g * out + o, vectors, sums);
         for (int i = 0; i < q; ++i) {
           stored.from = sums + i * sums_row();
           stored.to = to + at + (o + i) * target.plane;
@@ -204,11 +207,11 @@ template <class S> struct Planes {
     }
   }
 
-  void run_block(int size, const T* read, const int64_t* offsets, int64_t k, const T* pack, int64_t output,
+  void run_block(int size, const T* read, const DirectTap* walk, int64_t k, const T* pack, int64_t output,
                  int64_t vectors, T* sums) const {
     T first[kMostOutputs] = {};
     for (int i = 0; bias && i < 1 << size; ++i) first[i] = load(bias + output + i);
-    DirectTile<T> tile{read, offsets, k, pack, first, sums, sums_row()};
+    DirectTile<T> tile{read, walk, k, pack, first, sums, sums_row()};
     for (int64_t parts = (vectors + kVectorsOf[size] - 1) / kVectorsOf[size]; parts > 0; --parts) {
       const int64_t v = (vectors + parts - 1) / parts;  // tiles of about the same size
       kDirectTiles<T>.of[size][v - 1](tile);

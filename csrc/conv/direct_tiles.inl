@@ -6,11 +6,15 @@
 // A single output (depthwise) has as many loads as multiply-adds and is bound by loads. Every result is one chain of
 // multiply-adds in the order of the taps: how positions and outputs are cut never shows in the bits.
 
+struct DirectTap {
+  int64_t at, place;  // offset in the source; which weights are its own
+};
+
 template <class T> struct DirectTile {
   const T* x;
-  const int64_t* offsets;  // of the taps
-  int64_t taps;
-  const T* weights;  // [tap][Q]
+  const DirectTap* taps;
+  int64_t count;
+  const T* weights;  // [place][Q]
   const T* bias;     // [Q]
   T* out;
   int64_t out_row;  // from one output to the next
@@ -25,10 +29,10 @@ template <class T, int Q, int V> static void direct_tile(const DirectTile<T>& t)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[q][v] = b;
   }
-  const T *x = t.x, *w = t.weights;
-  const int64_t* offset = t.offsets;
-  for (int64_t k = t.taps; k > 0; --k, w += Q, ++offset) {
-    const T* at = x + *offset;
+  const T *x = t.x, *weights = t.weights;
+  const DirectTap* tap = t.taps;
+  for (int64_t k = t.count; k > 0; --k, ++tap) {
+    const T *at = x + tap->at, *w = weights + tap->place * Q;
     vec<T> value[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) value[v] = vload(at + v * L);

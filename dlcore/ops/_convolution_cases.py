@@ -96,6 +96,9 @@ _LARGE = [
     Case(2, 1, 2, (40, 37), (3, 5), why="several bands of rows"),
     Case(1, 1, 2, (2100,), (3,), (2,), why="a line longer than a band"),
     Case(2, 3, 3, (9, 37), (3, 3), padding=(1,) * 4, groups=3, why="depthwise, rows of several vectors"),
+    Case(30, 3, 13, (6, 5), (3, 2), padding=(1, 0, 2, 3), dilation=(1, 2), why="lanes of images, two without one"),
+    Case(30, 10, 14, (5, 7), (2, 3), padding=(1,) * 4, groups=2, layout="NHWC", why="NHWC, lanes of images, groups"),
+    Case(32, 5, 8, (11,), (4,), padding=(2, 4), layout="NHWC", why="NHWC, lanes of images, one axis"),
 ]
 
 
