@@ -7,7 +7,8 @@ template <class C> using place_vector = vec<std::conditional_t<sizeof(C) == 4, i
 
 template <class C> constexpr C lowest() { return Larger::identity<C>(); }
 
-// The vector of integers, one a lane of C, from memory and to it.
+// The vector of integers, one a lane of C, from memory and to it. Of a conversion from or to bytes the compiler makes
+// sixteen of single ones.
 template <class C, class P> static inline place_vector<C> load_places(const P* p) {
   typedef P Narrow __attribute__((vector_size(sizeof(P) * kLanes<C>)));
   Narrow v;
@@ -19,6 +20,26 @@ template <class C, class P> static inline void store_places(P* p, place_vector<C
   const Narrow v = __builtin_convertvector(places, Narrow);
   __builtin_memcpy(p, &v, sizeof v);
 }
+#if DLCORE_ISA == 4
+template <> inline place_vector<float> load_places<float>(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return reinterpret_cast<place_vector<float>>(_mm512_maskz_cvtepu8_epi32(0xffff, bytes));
+}
+template <> inline void store_places<float>(uint8_t* p, place_vector<float> places) {
+  const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(places));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+#elif DLCORE_ISA == 3
+template <> inline place_vector<float> load_places<float>(const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return reinterpret_cast<place_vector<float>>(_mm256_cvtepu8_epi32(bytes));
+}
+template <> inline void store_places<float>(uint8_t* p, place_vector<float> places) {
+  const __m256i all = reinterpret_cast<__m256i>(places);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+#endif
 
 // out[f] = the maximum of x[f + offset[k]] over k, place[f] the first k that has it (of NaNs the last), for f from
 // `first` on; up to a vector may be written behind.

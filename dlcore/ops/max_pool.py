@@ -53,6 +53,7 @@ def _window(size: int | Ints, kernel: int | Ints, stride: Any = None, padding: A
 _ADAPTIVE = {"kernel": (), "stride": (), "padding": (), "dilation": ()}
 _CASES: list[tuple[Ints, dict[str, Any], str]] = [
     ((2, 3, 6, 8), _window((3, 4), 2), "2 by 2"), ((2, 3, 7, 9), _window((3, 4), 2), "2 by 2, odd lengths"),
+    ((3, 2, 5, 37), _window((2, 18), 2), "2 by 2, long rows of odd length"),
     ((2, 4, 9, 35), _window((5, 18), 3, 2, 1), "3 by 3, stride 2, overlapping"),
     ((2, 3, 7, 5), _window((4, 3), 3, 2, 1, 1), "unaligned"),
     ((1, 2, 5, 7), _window((3, 4), 2, 2, 0, 1), "ceil mode"),
