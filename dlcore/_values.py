@@ -1,8 +1,9 @@
 """The rule for values that a dtype does not hold, the same whatever the way they come in.
 
-- Python numbers (NumPy's scalars and the elements of lists count as such) must fit: an integer beyond the range, NaN or
-  an infinity for an integer dtype, and a finite number that would become infinite raise OverflowError. Numbers are
-  rounded once, or truncated towards zero for an integer dtype; for bool they are true where they are not 0.
+- Python numbers (NumPy's scalars and the elements of lists count as such) must fit an integer dtype: one beyond the
+  range, NaN or an infinity raise OverflowError; they are truncated towards zero. For a float dtype they are rounded
+  once, and beyond its range infinite, as in arithmetic (in NumPy and PyTorch too); only an integer for which Python has
+  no float raises OverflowError. For bool they are true where they are not 0. Comparisons take each number as it is.
 - Arrays and tensors are cast: integers wrap, floats become the nearest integer towards zero within the range, NaN
   becomes 0, and floats beyond the range of a narrower float infinite (see `dlcore.cast`).
 - Booleans are bytes of 0 and 1. Others become 1 where memory is copied, and are refused where it is to be shared.
@@ -45,11 +46,8 @@ def check_numbers(operation: str, numbers: np.ndarray[Any, Any], dtype: DType) -
 
 def _beyond(numbers: np.ndarray[Any, Any], dtype: DType) -> Any:
     """Where numbers are that may not fit; `_C.check_number` decides."""
-    if dtype is bool_ or numbers.dtype == dtype.numpy or numbers.dtype == np.bool_:
+    if dtype is bool_ or dtype.is_float or numbers.dtype == dtype.numpy or numbers.dtype == np.bool_:
         return np.False_
-    if dtype.is_float:
-        beyond = np.abs(numbers if numbers.dtype.kind == "f" else numbers.astype(np.float64)) > dtype.largest
-        return beyond & np.isfinite(numbers) if beyond.any() else beyond
     limits = np.iinfo(dtype.numpy)
     if numbers.dtype.kind == "f":
         return ~((numbers >= float(limits.min)) & (numbers < float(limits.max) + 1))  # 2**63 - 1 is no float64

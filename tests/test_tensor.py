@@ -1,6 +1,7 @@
 """The tensor: NumPy's habits, promotion, exchange, errors."""
 
 import copy
+import operator
 import pickle
 import threading
 
@@ -447,18 +448,41 @@ def test_python_numbers_that_do_not_fit_an_integer_dtype_raise_by_every_way_in(n
 
 @pytest.mark.parametrize(("name", "over", "under"), [
     ("float16", 65520, 65519.9), ("bfloat16", 3.4e38, 3.39e38), ("float32", 3.5e38, 3.4028235e38),
-    ("float64", 2**1024, 1e308),
 ])  # fmt: skip
-def test_finite_python_numbers_do_not_become_infinite(name, over, under):
+def test_python_numbers_beyond_a_float_dtype_are_infinite_by_every_way_in(name, over, under):
     for sign in (1, -1):
-        for put in (_ways_in(sign * over, name)[way] for way in ("tensor", "full", "fill_", "setitem", "setitem list")):
-            with pytest.raises(OverflowError, match=f"does not fit in {name}"):
-                put()
-        with pytest.raises(OverflowError, match=f"mul: Python .* does not fit in {name}"):
-            dl.ones(2, dtype=name) * (sign * over)
+        for value in (sign * over, sign * int(over), sign * 2**200):
+            for way, put in _ways_in(value, name).items():
+                if way != "arange":
+                    made = put()
+                    assert made is None or made.astype("float64").flatten()[0].item() == sign * float("inf"), way
+            x = dl.ones(2, dtype=name)
+            for result in (x * value, value * x, x + value, dl.maximum(x, abs(value)) * sign, dl.hypot(x, value) * sign,
+                           dl.where(x == 0, x, value), dl.masked_fill(x, x == 1, value), x.clip(value, value)):
+                assert result.dtype.name == name and result.astype("float64").tolist() == [sign * float("inf")] * 2
         assert np.isfinite(float(dl.full((), sign * under, name)))
-    assert (dl.ones(1, dtype=name) * float("inf")).tolist() == [float("inf")]
-    assert dl.tensor(np.array([1e300]), dtype="float32").tolist() == [float("inf")]  # an array is cast
+    x = dl.zeros(3, dtype=name)
+    x[[0, 1]] = over
+    assert x.astype("float64").tolist() == [float("inf")] * 2 + [0]
+    assert dl.tensor(np.array([1e300]), dtype=name).astype("float64").tolist() == [float("inf")]
+
+
+def test_an_integer_for_which_python_has_no_float_raises():
+    for name in ("float16", "bfloat16", "float32", "float64"):
+        for way, put in _ways_in(2**1024, name).items():
+            with pytest.raises(OverflowError, match=r"does not fit in|too large for a float|64 bits"):
+                put()
+                pytest.fail(way)
+        with pytest.raises(OverflowError, match=f"mul: Python integer of 1025 bits does not fit in {name}"):
+            dl.ones(2, dtype=name) * 2**1024
+
+
+def test_comparisons_take_a_python_number_as_it_is():
+    x = dl.tensor([1.0, float("inf"), -float("inf"), float("nan")])
+    for compare in ("lt", "le", "gt", "ge", "eq", "ne"):
+        for value in (1e300, -1e300, 10**200, -(10**200)):
+            want = [getattr(operator, compare)(v, float(value)) for v in x.tolist()]
+            assert getattr(dl, compare)(x, value).tolist() == want, (compare, value)
 
 
 def test_large_python_integers_are_rounded_once():

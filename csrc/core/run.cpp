@@ -1,5 +1,6 @@
 // Runs a plan: casts, outputs, the kernel, the tape.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -194,6 +195,26 @@ static bool part_written(Function* f, const Plan* plan, Operands& operands) {
   return true;
 }
 
+static bool is_infinite(DType dtype, const void* value) {
+  switch (dtype) {
+    case DType::float16: return (*static_cast<const uint16_t*>(value) & 0x7fff) == 0x7c00;
+    case DType::bfloat16: return (*static_cast<const uint16_t*>(value) & 0x7fff) == 0x7f80;
+    case DType::float32: return std::isinf(*static_cast<const float*>(value));
+    case DType::float64: return std::isinf(*static_cast<const double*>(value));
+    default: return false;
+  }
+}
+
+// A Python number among the operands, as the kernel takes it. An operation that says what it is of numbers that do not
+// fit, a comparison, is asked too where a finite one would be infinite: x <= 1e300 holds for no infinite x.
+static bool store_number(Function* f, const Tensor* t, DType dtype, void* out) {
+  if (!store_immediate(t, dtype, out, f->name_utf8)) return false;
+  const bool finite = t->array.dtype != DType::float64 || std::isfinite(t->immediate.f);
+  if (!f->unfitting || !finite || !is_infinite(dtype, out)) return true;
+  PyErr_SetNone(PyExc_OverflowError);
+  return false;
+}
+
 static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, bool given) {
   const int n_in = operands.n, n_all = n_in + outputs.n;
   Arrays arrays(static_cast<size_t>(n_all));
@@ -212,7 +233,7 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
       a = Array{};
       a.dtype = code < 0 ? t->array.dtype : static_cast<DType>(code);
       a.data = &arrays.immediates[k];
-      if (!store_immediate(t, a.dtype, a.data, f->name_utf8)) return false;
+      if (!store_number(f, t, a.dtype, a.data)) return false;
       continue;
     }
     const bool moved = std::find(plan->copies.begin(), plan->copies.end(), k) != plan->copies.end();
@@ -257,7 +278,7 @@ static Tensor* materialise(Function* f, Tensor* t, int code) {
   const DType dtype = code < 0 ? t->array.dtype : static_cast<DType>(code);
   Tensor* scalar = new_tensor(nullptr, 0, dtype);
   if (scalar && recorder && !record_host_access(scalar, kFromHost)) Py_CLEAR(scalar);
-  if (scalar && !store_immediate(t, dtype, scalar->array.data, f->name_utf8)) Py_CLEAR(scalar);
+  if (scalar && !store_number(f, t, dtype, scalar->array.data)) Py_CLEAR(scalar);
   return scalar;
 }
 

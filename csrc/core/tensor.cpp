@@ -322,35 +322,17 @@ template <class T> static bool store_integer(const Tensor* t, T* out) {
   return fits;
 }
 
-// `value`, as it is stored, of a number that was finite or not.
-static bool kept_finite(double value, bool finite) { return !finite || std::isfinite(value); }
-
-// x: the number, or the m of m 2^exponent.
+// x: the number, or the m of m 2^exponent. What lies beyond the range becomes infinite, as in arithmetic; an integer fits
+// where Python has a float for it.
 template <class X> static bool store_float(X x, int exponent, DType dtype, void* out) {
-  const bool finite = std::is_integral_v<X> || std::isfinite(static_cast<double>(x));
   const auto scaled = [&](auto m) { return exponent ? std::ldexp(m, exponent) : m; };
   switch (dtype) {
-    case DType::float16: {
-      const half_t h = v1::to_half(scaled(v1::round_to_odd(x)));
-      *static_cast<half_t*>(out) = h;
-      return kept_finite(v1::to_float(h), finite);
-    }
-    case DType::bfloat16: {
-      const bfloat16_t b = v1::to_bfloat16(scaled(v1::round_to_odd(x)));
-      *static_cast<bfloat16_t*>(out) = b;
-      return kept_finite(v1::to_float(b), finite);
-    }
-    case DType::float32: {
-      const float f = scaled(static_cast<float>(x));
-      *static_cast<float*>(out) = f;
-      return kept_finite(f, finite);
-    }
-    default: {
-      const double d = scaled(static_cast<double>(x));
-      *static_cast<double*>(out) = d;
-      return kept_finite(d, finite);
-    }
+    case DType::float16: *static_cast<half_t*>(out) = v1::to_half(scaled(v1::round_to_odd(x))); break;
+    case DType::bfloat16: *static_cast<bfloat16_t*>(out) = v1::to_bfloat16(scaled(v1::round_to_odd(x))); break;
+    case DType::float32: *static_cast<float*>(out) = scaled(static_cast<float>(x)); break;
+    default: *static_cast<double*>(out) = scaled(static_cast<double>(x));
   }
+  return !std::is_integral_v<X> || std::isfinite(scaled(static_cast<double>(x)));
 }
 
 static bool store_number(const Tensor* t, DType dtype, void* out, bool* fits) {

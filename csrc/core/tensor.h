@@ -95,9 +95,9 @@ Tensor* contiguous_copy(Tensor* t);
 Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*));
 void free_object(void* owner);  // the free_owner of a Python object
 
-// Converts a weak scalar's value to `dtype` into 8 bytes at `out`, rounding once and truncating to integers; false with
-// OverflowError set if it does not fit: an integer or its truncation beyond the range, NaN and infinity as integers, a
-// finite number that would become infinite. This is the rule for Python numbers, whatever the way they come.
+// Converts a weak scalar's value to `dtype` into 8 bytes at `out`, rounding once (to infinity beyond a float's range) and
+// truncating to integers; false with OverflowError set if it does not fit: an integer or its truncation beyond the range,
+// NaN and infinity as integers, an integer beyond float64. This is the rule for Python numbers, whatever way they come.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
 
 // A tensor of a shape and dtype that Python gives, not initialised; errors name `operation`.

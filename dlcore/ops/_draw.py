@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C
 from dlcore.dtypes import DType, float32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Op, Spec, Workload, as_given
@@ -85,7 +84,10 @@ def check_finite(name: str, dtype: DType, **numbers: float) -> None:
     for what, number in numbers.items():
         if not math.isfinite(number):
             raise OverflowError(f"{name}: {what} is {number}, which is not finite")
-        _C.check_number(number, dtype, f"{name}: {what}")
+        with np.errstate(over="ignore"):
+            kept = np.float64(number).astype(dtype.numpy)
+        if np.isinf(kept):
+            raise OverflowError(f"{name}: {what}: Python float {number} does not fit in {dtype.name} ({dtype.range})")
 
 
 def _draw_examples(call: Any) -> Any:
