@@ -137,9 +137,12 @@ def _plain(name: str, shape: Shape, index: Any) -> tuple[Any, ...] | None:
     return tuple(entries)
 
 
-def _check_mask(name: str, shape: Shape, axis: int, mask: Any) -> None:
-    if tuple(mask.shape) != shape[axis : axis + mask.ndim]:
-        raise IndexError(f"{name}: a mask of shape {tuple(mask.shape)} does not fit shape {shape} from axis {axis} on")
+def _check_mask(name: str, shape: Shape, axis: int, mask: Any) -> bool:
+    """Whether a mask is of the shape that it indexes; else it has axes of length 0 and selects nothing, as in NumPy."""
+    own, wanted = tuple(mask.shape), shape[axis : axis + mask.ndim]
+    if any(m not in (0, n) for m, n in zip(own, wanted, strict=True)):
+        raise IndexError(f"{name}: a mask of shape {own} does not fit shape {shape} from axis {axis} on")
+    return own == wanted
 
 
 def _parse(name: str, shape: Shape, index: Any) -> _Index:
@@ -162,8 +165,9 @@ def _parse(name: str, shape: Shape, index: Any) -> _Index:
         at, span, mask = len(basic), 1, None
         if _is_array(item):
             if _is_mask(item):
-                _check_mask(name, shape, axis, item)
                 span, mask = item.ndim, item
+                if not _check_mask(name, shape, axis, item):
+                    item, mask = np.zeros(0, np.int64).view(_Listed), None
                 if not span:  # a new axis of length 1, of which all is taken or nothing
                     advanced.append(_Advanced(at, 1, np.zeros(int(item.item()), np.int64).view(_Listed)))
                     places.append(place)

@@ -120,6 +120,23 @@ def test_wrong_indices_are_named(index, text):
     assert str(error.value) == text
 
 
+@pytest.mark.parametrize("mask", [(0,), (0, 2), (3, 0), (0, 0)])
+def test_masks_of_length_0_select_nothing(mask):
+    a = np.arange(12.0).reshape(3, 2, 2)
+    x, chosen = dl.tensor(a, requires_grad=True), np.zeros(mask, bool)
+    for index in (chosen, dl.tensor(chosen)):
+        assert x[index].shape == a[chosen].shape
+        y = x * 1
+        y[index] = 5.0
+        y[index] = dl.ones(2) if y[index].ndim > 1 else 1.0
+        np.testing.assert_array_equal(y.detach(), a)
+        (y.sum() + x[index].sum()).backward()
+        np.testing.assert_array_equal(x.grad, np.ones_like(a))
+        x.grad = None
+    with pytest.raises(IndexError, match=r"a mask of shape \(0, 3\) does not fit shape \(3, 2, 2\) from axis 0"):
+        x[np.zeros((0, 3), bool)]
+
+
 def test_a_wrong_index_changes_nothing():
     x = dl.zeros(3, 2)
     with pytest.raises(IndexError):
