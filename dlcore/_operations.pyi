@@ -655,11 +655,11 @@ def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     [[0, 1, 2], [3, 4]]
     """
 
-def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
+def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """x limited to [min, max]: min where x < min, max where x > max; a limit of None is none.
 
-    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
-    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    ``min`` and ``max``: numbers, or tensors that broadcast with x. Where min > max it gives max. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where min <= x <= max, at the
     limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
 
     >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
@@ -2352,7 +2352,7 @@ def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
     """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
 
     ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range,
-    be it negative (the message tells it less ``num_classes``).
+    be it negative.
 
     >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -3465,8 +3465,8 @@ class TensorMethods:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
-    def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-        """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none."""
+    def clip(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """x limited to [min, max]: min where x < min, max where x > max; a limit of None is none."""
     def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
         """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
     def copysign(self, b: Operand) -> Tensor:

@@ -17,8 +17,8 @@ from dlcore import _C
 __all__ = ["SPELLINGS", "UnknownName", "spelled"]
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
-    "a_max": ("high",),
-    "a_min": ("low",),
+    "a_max": ("max",),
+    "a_min": ("min",),
     "axes": ("axis",),
     "axis": ("axes", "dim"),
     "ddof": ("correction",),
@@ -29,8 +29,10 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "dims": ("axes", "axis", "shape"),
     "end_axis": ("end_dim",),
     "end_dim": ("end_axis",),
+    "high": ("max",),
     "keepdim": ("keepdims",),
     "keepdims": ("keepdim",),
+    "low": ("min",),
     "max": ("high",),
     "min": ("low",),
     "shift": ("shifts",),

@@ -74,7 +74,7 @@ def test_an_error_names_the_function_that_was_called():
         (IndexError, "stack: axis 9 is out of range for shape (2, 3, 1)", lambda: dl.stack([x, x], 9)),
         (IndexError, "getitem: index 5 at position 1 is out of range for axis 0 of length 2", lambda: x[[0, 5]]),
         (IndexError, "getitem: slice('a', None, None) is not made of integers, or its step is 0", lambda: x["a":]),
-        (TypeError, "clip: operand 'low' 'a' is not a tensor or number", lambda: dl.clip(x, "a")),
+        (TypeError, "clip: operand 'min' 'a' is not a tensor or number", lambda: dl.clip(x, "a")),
         (ValueError, "ones: negative length in shape (-1,)", lambda: dl.ones(-1)),
         (ValueError, "linspace: num is -1; it must be at least 0", lambda: dl.linspace(0, 1, -1)),
         (ValueError, "eye: n is -1; it must be at least 0", lambda: dl.eye(-1)),

@@ -73,7 +73,7 @@ FORMS |= {
 @form("clip")
 def _clip(n: Node) -> Value:
     found = n["x"]
-    for name, limit in (("maximum", n["low"]), ("minimum", n["high"])):
+    for name, limit in (("maximum", n["min"]), ("minimum", n["max"])):
         if limit is not None:
             found = FORMS[name](n.but(operands={"a": found, "b": limit}))
     return n.add("Identity", found)

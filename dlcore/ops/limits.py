@@ -59,16 +59,16 @@ class _Limits(Pointwise):
 @_Limits.definition(
     kinds=ANY, ulp=0,
     baselines={
-        "numpy": "np.clip(x, low, high)", "numpy out": "np.clip(x, low, high, out=out)",
-        "torch": "torch.clamp(x, low, high)", "torch out": "torch.clamp(x, low, high, out=out)",
-        "jax": "jnp.clip(x, low, high)",
+        "numpy": "np.clip(x, min, max)", "numpy out": "np.clip(x, min, max, out=out)",
+        "torch": "torch.clamp(x, min, max)", "torch out": "torch.clamp(x, min, max, out=out)",
+        "jax": "jnp.clip(x, min, max)",
     },
 )  # fmt: skip
-def clip(x: Spec, low: Spec | None = None, high: Spec | None = None) -> None:
-    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
+def clip(x: Spec, min: Spec | None = None, max: Spec | None = None) -> None:
+    """x limited to [min, max]: min where x < min, max where x > max; a limit of None is none.
 
-    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
-    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    ``min`` and ``max``: numbers, or tensors that broadcast with x. Where min > max it gives max. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where min <= x <= max, at the
     limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
 
     >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
@@ -77,23 +77,23 @@ def clip(x: Spec, low: Spec | None = None, high: Spec | None = None) -> None:
 
 
 @clip.reference
-def _(x: Any, low: Any, high: Any) -> Any:
-    y = x if low is None else np.where((x < low) | (low != low), low, x)
-    return np.array(y) if high is None else np.where((y > high) | (high != high), high, y)
+def _(x: Any, min: Any, max: Any) -> Any:
+    y = x if min is None else np.where((x < min) | (min != min), min, x)
+    return np.array(y) if max is None else np.where((y > max) | (max != max), max, y)
 
 
-@clip.gradient("x", "low", "high")
-def _(dout: Any, x: Any, low: Any, high: Any, needs_input_grad: Sequence[bool]) -> list[Any]:
-    within = [] if low is None else [ge(x, low)]
-    within += [] if high is None else [le(x, high)]
+@clip.gradient("x", "min", "max")
+def _(dout: Any, x: Any, min: Any, max: Any, needs_input_grad: Sequence[bool]) -> list[Any]:
+    within = [] if min is None else [ge(x, min)]
+    within += [] if max is None else [le(x, max)]
     found: list[Any] = [None, None, None]
     if needs_input_grad[0]:
         found[0] = where(logical_and(*within) if len(within) == 2 else within[0], dout, 0) if within else dout
     if needs_input_grad[1]:
-        taken = lt(x, low) if high is None else logical_and(lt(x, low), le(low, high))
+        taken = lt(x, min) if max is None else logical_and(lt(x, min), le(min, max))
         found[1] = where(taken, dout, 0)
     if needs_input_grad[2]:
-        taken = gt(x, high) if low is None else logical_or(gt(x, high), gt(low, high))
+        taken = gt(x, max) if min is None else logical_or(gt(x, max), gt(min, max))
         found[2] = where(taken, dout, 0)
     return found
 

@@ -31,7 +31,7 @@ dl.gelu(x, approximate="erf")  # error
 dl.cross_entropy(x, x, reduction="avg")  # error
 dl.sum(x, keepdim=True)  # error
 dl.no_such_operation(x)  # error
-dl.clip(x, low=0.0)
+dl.clip(x, min=0.0)
 
 # ---- tensors: operators and methods
 reveal_type(x + 1)  # type: dlcore._tensor.Tensor
