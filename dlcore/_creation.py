@@ -283,7 +283,8 @@ def geomspace(
 
 def _size(name: str, n: Any, m: Any, k: Any, dtype: Any) -> tuple[int, int, int, DType]:
     """Rows, columns, the diagonal (at most just outside of the matrix) and the dtype."""
-    rows, diagonal = integer(n, f"{name}: n", 0), integer(k, f"{name}: k")
+    rows = integer(n, f"{name}: n", 0)
+    diagonal = k if type(k) is int else integer(k, f"{name}: k")  # of any size: beyond the matrix it is empty
     columns = rows if m is None else integer(m, f"{name}: m", 0)
     target = default_float() if dtype is None else as_dtype(dtype, f"{name}: dtype")
     return rows, columns, min(max(diagonal, -rows), columns), target

@@ -233,3 +233,15 @@ def test_numbers_that_are_not_finite_do_not_hang_or_crash():
             assert np.isnan(np.asarray(found)).any()
         with pytest.raises(np.linalg.LinAlgError, match="eigvalsh: Eigenvalues did not converge"):
             linalg.eigvalsh(x)
+
+
+def test_pinv_takes_a_tolerance_for_each_matrix():
+    a = np.random.default_rng(0).standard_normal((2, 4, 3))
+    a[:, 3] = a[:, 2] = a[:, 1] + 1e-4 * a[:, 0]
+    for rtol in (np.array([1e-2, 1e-9]), np.array([1e-2]), 1e-2):
+        close(linalg.pinv(dl.tensor(a), dl.tensor(rtol)), np.linalg.pinv(a, rcond=rtol))
+    close(linalg.pinv(dl.tensor(a), rtol=1e-9), np.linalg.pinv(a, rcond=1e-9))
+    x, rtol = dl.tensor(a[:, :2], requires_grad=True), dl.tensor([1e-2, 1e-9], dtype="float64")  # of full rank
+    assert dl.testing.gradcheck(lambda t: linalg.pinv(t, rtol), x)
+    mapped = dl.func.vmap(linalg.pinv)(dl.tensor(a), rtol)
+    close(mapped, np.linalg.pinv(a, rcond=np.array([1e-2, 1e-9])))

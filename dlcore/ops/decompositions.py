@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.dtypes import int64
 from dlcore.errors import AutogradError, DTypeError, ShapeError
-from dlcore.op import ErrorInput, Sample, Spec, Workload
+from dlcore.op import ErrorInput, Input, Sample, Spec, Workload
 from dlcore.ops._linalg import conditioned, matrices, matrix_op, refused, ways
 from dlcore.ops.elementwise import add, div, eq, mul, neg, reciprocal, sub, where
 from dlcore.ops.matmul import matmul
@@ -316,16 +316,16 @@ def _(dout: Any, a: Any, uplo: str) -> Any:
 # ---- pinv and lstsq -------------------------------------------------------------------------------------------------
 
 
-def _cutoff(a: Any, rtol: float | None) -> float:
+def _cutoff(a: Any, rtol: Any) -> Any:
     """Singular values below this times the largest count as 0."""
     return max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rtol is None else rtol
 
 
-def _to_pinv(a: Any, out: Any, rtol: float | None) -> None:
+def _to_pinv(a: Any, rtol: Any, out: Any) -> None:
     out[...] = np.linalg.pinv(a, _cutoff(a, rtol))
 
 
-def _pinv_magnitude(a: Any) -> Any:
+def _pinv_magnitude(a: Any, rtol: Any) -> Any:
     if not a.size:
         return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]))
     s = np.linalg.svd(a, compute_uv=False)
@@ -334,20 +334,29 @@ def _pinv_magnitude(a: Any) -> Any:
 
 @matrix_op(
     host=_to_pinv, square=False, reference=lambda a, rtol: np.linalg.pinv(a, _cutoff(a, rtol)), flops=14,
-    magnitude=_pinv_magnitude, error_inputs=_refused_shapes("pinv"), workloads=_TIMED, baselines=ways("pinv(a)"),
+    magnitude=_pinv_magnitude, workloads=_TIMED, baselines=ways("pinv(a)"),
     samples=[Sample(matrices((4, 4)), why="square"), Sample(matrices((2, 5, 3)), why="a batch of tall ones"),
-             Sample(matrices((3, 5)), rtol=1e-3, why="wide"), Sample((0, 3, 3), why="no matrices")],
+             Sample(matrices((3, 5)), 1e-3, why="wide"), Sample((0, 3, 3), why="no matrices"),
+             Sample(matrices((2, 4, 3)), Input((2,), 1e-6, 1e-3), why="a tolerance for each matrix", grad=False)],
+    error_inputs=[*_refused_shapes("pinv"), ErrorInput(
+        ShapeError, "pinv: rtol (3,) does not broadcast to the matrices of a (2, 2, 2)", np.ones((2, 2, 2)), np.ones(3),
+    )],
 )  # fmt: skip
-def pinv(a: Spec, rtol: float | None = None) -> Spec:
+def pinv(a: Spec, rtol: Spec | None = None) -> Spec:
     """The pseudo-inverses (..., N, M) of `a` (..., M, N), after Moore and Penrose.
 
-    Singular values of at most `rtol` times the largest count as 0; default: max(M, N) times the dtype's epsilon. Its
-    gradient holds where the rank does not change. Raises as `svd` does.
+    Singular values of at most `rtol` times the largest count as 0: a number, or a tensor (...) with one for each
+    matrix; default: max(M, N) times the dtype's epsilon. Its gradient holds where the rank does not change. Raises as
+    `svd` does.
 
     >>> dl.linalg.pinv(dl.tensor([[2.0], [0.0]])).round(4)
     tensor([[0.5, 0. ]])
     """
-    return Spec((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
+    batch = a.shape[:-2]
+    own = () if rtol is None else rtol.shape
+    if len(own) > len(batch) or any(r not in (1, n) for r, n in zip(own[::-1], batch[::-1], strict=False)):
+        raise ShapeError(f"pinv: rtol {own} does not broadcast to the matrices of a {a.shape}")
+    return Spec((*batch, a.shape[-1], a.shape[-2]), a.dtype)
 
 
 def _inverse_to_a(dout: Any, a: Any, p: Any) -> Any:
@@ -364,7 +373,7 @@ def _inverse_to_a(dout: Any, a: Any, p: Any) -> Any:
     return found
 
 
-@pinv.gradient
+@pinv.gradient("a")
 def _(dout: Any, a: Any, out: Any) -> Any:
     return _inverse_to_a(dout, a, out)
 

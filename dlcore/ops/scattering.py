@@ -19,6 +19,7 @@ from dlcore._arguments import (
     listed,
     names_errors,
     operand,
+    renamed,
     shown,
 )
 from dlcore.dtypes import FLOATS, bool_, float32, int64
@@ -32,6 +33,8 @@ from dlcore.ops.elementwise import (
     div,
     eq,
     floor_divide,
+    ge,
+    logical_or,
     lt,
     maximum,
     minimum,
@@ -442,7 +445,7 @@ def one_hot(x: Any, num_classes: int = -1) -> Any:
     """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
 
     ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range,
-    be it negative (the message tells it less ``num_classes``).
+    be it negative.
 
     >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -458,7 +461,13 @@ def one_hot(x: Any, num_classes: int = -1) -> Any:
     x = cast(x, int64)
     places = reshape(where(lt(x, 0), sub(x, classes), x), (*x.shape, 1))
     ones = expand(_C.full((), 1, int64, x.device.code), places.shape)
-    return called("one_hot", gather_backward, ones, places, (*x.shape, classes), x.ndim)
+    try:
+        return gather_backward(ones, places, (*x.shape, classes), x.ndim)
+    except IndexError as error:
+        if _C.is_recording() or _C.batch_of(x) is not None:
+            raise renamed(error, "one_hot") from None
+        wrong = masked_select(x, logical_or(lt(x, 0), ge(x, classes)))[0].item()  # the kernel knows places alone
+        raise IndexError(f"one_hot: class {wrong} is out of range; there are {classes}") from None
 
 
 def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
