@@ -19,6 +19,7 @@ from importlib import import_module as _import_module
 from dlcore._C import set_thread_count as set_num_threads
 from dlcore._C import thread_count as get_num_threads
 from dlcore._device import Device, default_device, device, empty_cache, set_default_device, synchronize
+from dlcore.dtypes import default_float as get_default_dtype
 from dlcore.dtypes import (
     DType,
     bfloat16,
@@ -42,7 +43,7 @@ from dlcore._operations import *  # noqa: F403
 from dlcore._array_api import VERSION as __array_api_version__
 from dlcore._array_api import namespace_info as __array_namespace_info__
 from dlcore._autocast import autocast, autocast_dtype
-from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
+from dlcore._autograd import enable_grad, grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from dlcore._creation import (
     arange,
     empty,
@@ -61,14 +62,14 @@ from dlcore._creation import (
     zeros_like,
 )
 from dlcore._dtype_functions import can_cast, finfo, iinfo, isdtype, promote_types, result_type
-from dlcore._from_data import array, asarray, from_dlpack, from_numpy, tensor
+from dlcore._from_data import array, as_tensor, asarray, from_dlpack, from_numpy, is_tensor, tensor
 from dlcore._indexing import index_put
 from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._spelling import UnknownName as _UnknownName
 from dlcore._tensor import Parameter, Tensor
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, export, func, linalg, metrics, models, nn, optim, random, runs, testing, train
+    from dlcore import cuda, data, export, func, linalg, metrics, models, nn, optim, random, runs, testing, train
     from dlcore._anomaly import detect_anomaly
     from dlcore._attention import qkv_attention, scaled_dot_product_attention
     from dlcore._capture import capture
@@ -76,6 +77,9 @@ if _typing.TYPE_CHECKING:
     from dlcore._recordable import Recordable
     from dlcore._summary import summary
     from dlcore.func import checkpoint
+    from dlcore.linalg import cholesky, det, logdet, matrix_power, slogdet
+    from dlcore.linalg import inv as inverse
+    from dlcore.linalg import pinv as pinverse
     from dlcore.random import (
         bernoulli,
         dropout,
@@ -94,11 +98,19 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-bool: DType = bool_  # the array API's name; not in __all__, so that `from dlcore import *` keeps Python's
-e: float = _math.e
-inf: float = _math.inf
-nan: float = _math.nan
-pi: float = _math.pi
+# Other names of dtypes; not in __all__, so that `from dlcore import *` keeps Python's.
+bool: DType = bool_  # the array API's
+double: DType = float64  # PyTorch's, as those below
+float: DType = float32
+half: DType = float16
+int: DType = int32
+long: DType = int64
+short: DType = int16
+
+e = _math.e
+inf = _math.inf
+nan = _math.nan
+pi = _math.pi
 newaxis: None = None
 """An index that makes an axis of length 1: ``x[:, dl.newaxis]``."""
 
@@ -116,6 +128,7 @@ __all__ = [
     "Tensor",
     "arange",
     "array",
+    "as_tensor",
     "asarray",
     "autocast",
     "autocast_dtype",
@@ -147,6 +160,7 @@ __all__ = [
     "full",
     "full_like",
     "geomspace",
+    "get_default_dtype",
     "get_num_threads",
     "get_printoptions",
     "grad",
@@ -154,11 +168,13 @@ __all__ = [
     "iinfo",
     "index_put",
     "inf",
+    "inference_mode",
     "int8",
     "int16",
     "int32",
     "int64",
     "is_grad_enabled",
+    "is_tensor",
     "isdtype",
     "linspace",
     "load",
@@ -194,6 +210,7 @@ __all__ = [
     "save",
     "scaled_dot_product_attention",
     "set_default_device",
+    "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
     "summary",
@@ -209,10 +226,21 @@ __all__ = [
     "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
-__all__ += ["checkpoint", "func", "testing"]
+__all__ += [
+    "checkpoint", "cholesky", "cuda", "det", "func", "inverse", "logdet", "matrix_power", "pinverse", "slogdet",
+    "testing",
+]  # fmt: skip
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("dlcore.nn", None),
+    "cuda": ("dlcore.cuda", None),
+    "cholesky": ("dlcore.linalg", "cholesky"),
+    "det": ("dlcore.linalg", "det"),
+    "inverse": ("dlcore.linalg", "inv"),
+    "logdet": ("dlcore.linalg", "logdet"),
+    "matrix_power": ("dlcore.linalg", "matrix_power"),
+    "pinverse": ("dlcore.linalg", "pinv"),
+    "slogdet": ("dlcore.linalg", "slogdet"),
     "linalg": ("dlcore.linalg", None),
     "optim": ("dlcore.optim", None),
     "func": ("dlcore.func", None),

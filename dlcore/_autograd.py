@@ -16,7 +16,7 @@ from dlcore.ops.elementwise import cast
 from dlcore.ops.movement import reshape
 from dlcore.ops.reduce import sum as sum_
 
-__all__ = ["enable_grad", "grad", "is_grad_enabled", "no_grad"]
+__all__ = ["enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
 
 class _GradMode(Mode):
@@ -42,6 +42,37 @@ class enable_grad(_GradMode):
     """Operations are tracked inside, even within `no_grad`."""
 
     state = True
+
+
+class inference_mode(_GradMode):
+    """Nothing is tracked inside, as in `no_grad`; with False in the brackets all is as outside."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        """A context and decorator; ``@inference_mode`` without brackets decorates at once."""
+        return Mode.__new__(cls) if isinstance(mode, bool) else cls()(mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self.state = not mode and bool(_C.is_grad_enabled())
+
+
+class set_grad_enabled(Mode):
+    """Switches tracking on or off from here on; as a context, ``with dl.set_grad_enabled(training):``, inside only."""
+
+    switch = staticmethod(_C.set_grad_enabled)
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__()
+        self.state = boolean(mode, "set_grad_enabled: mode")
+        self._outside = _C.set_grad_enabled(self.state)
+
+    def __enter__(self) -> None:
+        self._before.append(self._outside)
+
+    def __call__(self, function: Any) -> Any:
+        """``function`` with tracking switched; outside of it all is as it was."""
+        _C.set_grad_enabled(self._outside)
+        return (enable_grad if self.state else no_grad)()(function)
 
 
 def is_grad_enabled() -> bool:

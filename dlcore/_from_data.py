@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from dlcore._C import Tensor
 
 __all__ = [
-    "DLPACK_CPU", "DLPACK_CUDA", "array", "asarray", "chosen_device", "convert", "copy_of", "filled", "from_dlpack",
-    "from_numpy", "leaf", "of_data", "of_numbers", "tensor",
+    "DLPACK_CPU", "DLPACK_CUDA", "array", "as_tensor", "asarray", "chosen_device", "convert", "copy_of", "filled",
+    "from_dlpack", "from_numpy", "is_tensor", "leaf", "of_data", "of_numbers", "tensor",
 ]  # fmt: skip
 
 DLPACK_CPU = (1, 0)  # a device: its kind and its index
@@ -118,6 +118,15 @@ def asarray(data: Any, dtype: Any = None, *, device: Any = None, copy: bool | No
     Gradients flow to tensors, in lists too: these are stacked.
     """
     return _as_tensor("asarray", data, dtype, device, copy)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor that shares memory where it can: `asarray` under PyTorch's name.
+
+    >>> dl.as_tensor([1.0, 2.0])
+    tensor([1., 2.])
+    """
+    return _as_tensor("as_tensor", data, dtype, device, None)
 
 
 def _as_tensor(name: str, data: Any, dtype: Any, device: Any, copy: Any) -> Tensor:
@@ -251,6 +260,11 @@ def sharable(array: np.ndarray[Any, Any]) -> bool:
     """Whether a tensor may lie in an array's memory."""
     strided = all(s % array.itemsize == 0 for s in array.strides)
     return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a tensor of dlcore."""
+    return isinstance(value, _C.TensorBase)
 
 
 def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:

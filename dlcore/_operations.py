@@ -5,11 +5,20 @@ Editors and type checkers read their signatures in `_operations.pyi`, which `mak
 
 from __future__ import annotations
 
+import builtins  # public functions take the place of some here
+import functools
 import importlib
+import inspect
+from collections.abc import Callable
 from typing import Any
 
+from dlcore import _C
 from dlcore._aliases import ALIASES
+from dlcore._arguments import renamed
 from dlcore._spelling import spelled
+from dlcore.dtypes import bool_
+from dlcore.errors import DTypeError
+from dlcore.ops.slicing import assign
 
 __all__: list[str] = []
 
@@ -72,6 +81,8 @@ MODULES = (
     "embedding",
     "bags",
     "ctc",
+    "plain",
+    "composed",
 )
 """Modules of dlcore.ops whose functions are public."""
 
@@ -82,12 +93,55 @@ class TensorMethods:
     __slots__ = ()
 
 
+_NO_METHODS = ("repeat", "append", "clone", "detach", "is_floating_point", "ndim", "numel", "shape", "size")
+"""Functions of a tensor `x` that are no methods here: `x.repeat` is NumPy's to some and PyTorch's `tile` to others,
+`x.append` looks as if it changed x; the rest tensors have of their own."""
+
+_OWN = ("add_", "sub_", "mul_", "div_")
+"""Methods in place that `Tensor` writes out, for the speed of a training step."""
+
+
 def is_method(function: Any) -> bool:
     """Whether tensors have this public function as a method: where the definition says so, and for functions in Python
     of a tensor `x`."""
     if hasattr(function, "op"):
         return bool(function.op.methods)
-    return bool(getattr(function, "__wrapped__", function).__code__.co_varnames[:1] == ("x",))
+    return function.__name__ not in _NO_METHODS and inspect.unwrap(function).__code__.co_varnames[:1] == ("x",)
+
+
+def is_in_place(name: str, function: Any) -> bool:
+    """Whether tensors have a method ``exp_`` beside this method ``exp``: of each element alone, giving no truth."""
+    op = getattr(function, "op", None)
+    elementwise = op is not None and op.elementwise and getattr(op, "result", None) is not bool_
+    return bool(elementwise and is_method(function) and f"{name}_" not in _OWN)
+
+
+@functools.cache
+def _keeps_operand(op: Any) -> bool:
+    """Whether a gradient of an operation needs its first operand, which in place is gone: it gets a copy then."""
+    first = op.signature.operand_names[0]
+    return builtins.any(first in inspect.signature(rule.function).parameters for rule in op.rules)
+
+
+def _in_place(name: str, function: Any) -> Callable[..., Any]:
+    """The method that writes what ``function`` gives into the tensor, and keeps it on the tape; it returns the tensor.
+    """
+    operands = len(function.op.signature.operands)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            tracked = self.requires_grad and _C.is_grad_enabled() and _keeps_operand(function.op)
+            if len(args) == operands - 1 and not (kwargs or tracked or None in args):
+                return function.inplace(self, *args)
+            made = function(self.clone() if tracked else self, *args, **kwargs)
+            if made.dtype.is_float and not self.dtype.is_float:
+                raise DTypeError(f"{name}: a result of dtype {made.dtype.name} does not fit into {self.dtype.name}")
+            return assign.inplace(self, made)
+        except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
+            raise renamed(error, f"{name}_") from None
+
+    method.__name__, method.__doc__ = f"{name}_", f"`{name}`, written into the tensor, which is returned."
+    return method
 
 
 def _publish(name: str, function: Any) -> None:
@@ -98,6 +152,8 @@ def _publish(name: str, function: Any) -> None:
     __all__.append(name)
     if is_method(function):
         setattr(TensorMethods, name, function)
+    if is_in_place(name, function):
+        setattr(TensorMethods, f"{name}_", _in_place(name, function))
 
 
 for _module in MODULES:

@@ -26,6 +26,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "dim0": ("axis0",),
     "dim1": ("axis1",),
     "dim2": ("axis2",),
+    "diagonal": ("k",),
     "dims": ("axes", "axis", "shape"),
     "end_axis": ("end_dim",),
     "end_dim": ("end_axis",),
@@ -41,6 +42,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "start_axis": ("start_dim",),
     "start_dim": ("start_axis",),
     "steps": ("num",),
+    "unbiased": ("correction",),
 }
 """Spelling -> the names that an argument so called may have, in the order in which they are looked for."""
 

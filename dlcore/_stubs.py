@@ -85,6 +85,12 @@ def _function(name: str, function: Any, method: bool) -> Iterator[str]:
     yield textwrap.indent(f'"""{quoted}"""' if "\n" not in quoted else f'"""{quoted}\n"""', "    ")
 
 
+def _in_place(name: str, function: Any) -> Iterator[str]:
+    head, *_ = _function(f"{name}_", function, True)
+    yield head
+    yield f'    """{getattr(operations.TensorMethods, name + "_").__doc__}"""'
+
+
 def source() -> str:
     """The stub's text."""
     public = [(n, getattr(operations, n)) for n in sorted(operations.__all__)]
@@ -93,6 +99,7 @@ def source() -> str:
     blocks.append("\n".join(f"{name} = {ALIASES[name]}" for name, _ in public if name in ALIASES))
     methods = ["\n".join(_function(name, function, True)) for name, function in own if operations.is_method(function)]
     methods += [f"{n} = {ALIASES[n]}" for n, f in public if n in ALIASES and operations.is_method(f)]
+    methods += ["\n".join(_in_place(n, function)) for n, function in public if operations.is_in_place(n, function)]
     body = "\n".join(textwrap.indent(text, "    ") for text in methods)
     doc = operations.TensorMethods.__doc__
     names = textwrap.fill(", ".join(f'"{name}"' for name, _ in public), 116, break_long_words=False)

@@ -15,6 +15,7 @@ from dlcore._creation import arange, empty, ones, zeros
 from dlcore._device import CPU, Device
 from dlcore._device import device as as_device
 from dlcore._from_data import DLPACK_CPU, DLPACK_CUDA, convert, from_numpy, tensor
+from dlcore._habits import Habits
 from dlcore._hooks import HookHandle, register_hook, retain_grad
 from dlcore._operations import TensorMethods
 from dlcore._printing import text_of
@@ -39,7 +40,7 @@ def _reversed(x: Any) -> Any:
     return tuple(reversed(range(x.ndim)))
 
 
-class Tensor(Writing, TensorMethods):
+class Tensor(Writing, Habits, TensorMethods):
     """An n-dimensional array of one dtype on one device, of at most 8 axes, with a gradient where wanted.
 
     Tensors are made by `tensor`, `zeros`, ... and by operations, never by calling the class. Indexing, slicing,
@@ -277,19 +278,27 @@ class Tensor(Writing, TensorMethods):
         result = result if device is None else result.to_device(device)
         return movement.contiguous(self) if boolean(copy, "astype: copy") and result is self else result
 
-    def to(self, *targets: Any) -> Tensor:
-        """This tensor on another device, in another dtype, or both: ``x.to("cpu")``, ``x.to("cuda", dl.float16)``."""
+    def to(
+        self, *targets: Any, device: Any = None, dtype: Any = None, non_blocking: Any = False, copy: Any = False
+    ) -> Tensor:  # fmt: skip
+        """This tensor on another device, in another dtype, or both: ``x.to("cpu")``, ``x.to("cuda", dl.float16)``.
+
+        Another tensor stands for its device and dtype. Itself where it is so already and no ``copy`` is asked for. Work
+        on a GPU goes on in the background, whatever ``non_blocking`` says.
+        """
         result = self
-        for target in targets:
-            if isinstance(target, Device) or (
+        for target in (*targets, device, dtype):
+            if isinstance(target, Tensor):
+                result = result.to(target.device, target.dtype)
+            elif isinstance(target, Device) or (
                 isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")
             ):
-                device = as_device(target)
-                result = result if result.device is device else transfer(result, device)
-            else:
-                dtype = as_dtype(target, "to: target")
-                result = result if result.dtype is dtype else elementwise.cast(result, dtype)
-        return result
+                place = as_device(target)
+                result = result if result.device is place else transfer(result, place)
+            elif target is not None:
+                chosen = as_dtype(target, "to: target")
+                result = result if result.dtype is chosen else elementwise.cast(result, chosen)
+        return result.clone() if boolean(copy, "to: copy") and result is self else result
 
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
@@ -317,13 +326,13 @@ class Tensor(Writing, TensorMethods):
         """Sets every element to 0."""
         return self.copy_(0)
 
-    def add_(self, other: Any) -> Tensor:
-        """self += other."""
-        return elementwise.add.inplace(self, other)
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self += alpha other."""
+        return elementwise.add.inplace(self, other if alpha == 1 else elementwise.mul(other, alpha))
 
-    def sub_(self, other: Any) -> Tensor:
-        """self -= other."""
-        return elementwise.sub.inplace(self, other)
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self -= alpha other."""
+        return elementwise.sub.inplace(self, other if alpha == 1 else elementwise.mul(other, alpha))
 
     def mul_(self, other: Any) -> Tensor:
         """self *= other."""

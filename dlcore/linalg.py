@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import axis_of, boolean, choice, integer, items, number, operand, renamed, shown
+from dlcore._spelling import spelled
 from dlcore.dtypes import default_float
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops import contraction, decompositions, linalg, reduce
@@ -37,7 +38,7 @@ from dlcore.ops.vectors import cross, vecdot
 
 __all__ = [
     "EighResult", "QRResult", "SVDResult", "SlogdetResult", "cholesky", "cholesky_solve", "cond", "cross", "det",
-    "diagonal", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
+    "diagonal", "eigh", "eigvalsh", "inv", "logdet", "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
     "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
     "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
@@ -279,6 +280,16 @@ def matrix_rank(x: Any, rtol: Any = None) -> Any:
     return reduce.sum(cast(gt(s, mul(reduce.max(s, -1, True), rtol)), "int64"), -1)
 
 
+def logdet(x: Any) -> Any:
+    """The logarithms of the determinants of the matrices x (..., N, N): (...); -inf of 0, NaN of negative ones.
+
+    >>> dl.linalg.logdet(dl.tensor([[2.0, 0.0], [0.0, 0.5]])).round(4)
+    tensor(0.)
+    """
+    sign, logarithm = slogdet(_square(x, "logdet"))
+    return where(gt(sign, 0), logarithm, where(eq(sign, 0), -math.inf, math.nan))
+
+
 def cond(x: Any, p: Any = None) -> Any:
     """The condition numbers of the matrices x (..., M, N): the norm times that of the inverse.
 
@@ -301,6 +312,7 @@ def cond(x: Any, p: Any = None) -> Any:
 # ---- norms ----------------------------------------------------------------------------------------------------------
 
 
+@spelled
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """A norm of vectors or of matrices, as NumPy chooses it.
 
@@ -327,6 +339,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _matrix_norm(x, "fro" if ord is None else ord, "norm", axes, keepdims)
 
 
+@spelled
 def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
     """The norms of vectors: (the sum of |x| ** ord) ** (1 / ord), over ``axis``, several or (None) all.
 
@@ -339,6 +352,7 @@ def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) 
     return _vector_norm(operand(x, "vector_norm"), ord, axis, keepdims, "vector_norm")
 
 
+@spelled
 def matrix_norm(x: Any, ord: Any = "fro", axis: Any = (-2, -1), keepdims: bool = False) -> Any:
     """The norms of the matrices in the two axes ``axis`` of x.
 

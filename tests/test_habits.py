@@ -346,3 +346,152 @@ def test_the_table_of_numpys_functions():
         assert hasattr(np, name) or hasattr(np.linalg, name), name
     for name in ("save", "load", "nonzero", "gradient"):
         assert name not in _numpy._SAME
+
+
+# ---- PyTorch's methods --------------------------------------------------------------------------------------------
+
+
+def test_conversions_have_pytorchs_names():
+    x = dl.tensor([0.0, 1.5, -2.5])
+    for name, dtype in {"double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+                        "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "float": "float32"}.items():
+        made = getattr(x, name)()
+        assert made.dtype.name == dtype and made.tolist() == x.astype(dtype).tolist(), name
+        assert getattr(made, name)() is made
+    y = dl.zeros(1, dtype="int32")
+    assert x.type_as(y).dtype is x.type(dl.int32).dtype is x.to(y).dtype is dl.int32
+    assert x.to(dtype=dl.float64).dtype is x.to("cpu", dl.float64).dtype is x.to(device="cpu", dtype="float64").dtype
+    assert x.to("cpu", non_blocking=True) is x.to(dtype=x.dtype) is x and x.to(copy=True) is not x
+    w = dl.ones(2, requires_grad=True)
+    w.double().sum().backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+    names = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64"}
+    assert all(getattr(dl, name) is getattr(dl, dtype) and name not in dl.__all__ for name, dtype in names.items())
+
+
+def test_new_tensors_like_another():
+    x = dl.zeros(2, dtype="float64")
+    assert x.new_zeros(2, 3).shape == x.new_ones((2, 3)).shape == x.new_empty(2, 3).shape == (2, 3)
+    made = [x.new_zeros(2), x.new_ones(2), x.new_empty(2), x.new_full((2,), 7), x.new_tensor([1, 2])]
+    assert all(t.dtype is dl.float64 for t in made) and made[3].tolist() == [7.0, 7.0]
+    assert x.new_ones(2, dtype=dl.int8).dtype is dl.int8 and x.new_tensor([1.0], requires_grad=True).requires_grad
+    with pytest.raises(ValueError, match=r"new_zeros: negative length in shape \(-1,\)"):
+        x.new_zeros(-1)
+
+
+def test_what_a_tensor_is():
+    x = dl.tensor(A, requires_grad=True)
+    assert x.is_floating_point() and x.element_size() == 4 and x.nelement() == 12 and not x.is_cuda
+    assert x.stride() == (4, 1) and x.T.stride(0) == 1 and x.t().shape == (4, 3) and x[0].t() is not None
+    assert x.grad_fn is None and (x * 1).grad_fn is not None and dl.is_tensor(x) and not dl.is_tensor(A)
+    x.data -= 1.0
+    np.testing.assert_array_equal(x.detach(), A - 1)
+    x.data = dl.zeros(3, 4)
+    assert not x.data.requires_grad and x.requires_grad and x.is_leaf and x.data.sum().item() == 0
+    with pytest.raises(dl.ShapeError, match=r"t: x has shape \(1, 2, 3\)"):
+        dl.ones(1, 2, 3).t()
+    assert dl.get_default_dtype() is dl.float32 and not dl.cuda.is_available() and dl.cuda.device_count() == 0
+    m = dl.tensor([[2.0, 0.0], [1.0, 4.0]])
+    assert m.det().item() == dl.det(m).item() == 8.0 and (m.inverse() @ m).tolist() == dl.eye(2).tolist()
+    assert m.matrix_power(2).tolist() == (m @ m).tolist() and abs(dl.logdet(m).item() - np.log(8)) < 1e-6
+    assert dl.as_tensor(A).data_ptr == A.ctypes.data
+
+
+def test_numbers_drawn_in_place():
+    x = dl.zeros(1000, dtype="float64")
+    assert x.normal_(3.0, 0.5) is x and abs(x.mean().item() - 3) < 0.1 and abs(x.std().item() - 0.5) < 0.05
+    assert x.uniform_(-2, -1).max().item() < -1 <= 1 + x.min().item() + 2 and dl.ones(3).fill(2) is None
+    with pytest.raises(ValueError, match="normal_: std"):
+        x.normal_(0, -1)
+
+
+# ---- other calls --------------------------------------------------------------------------------------------------
+
+
+def test_other_libraries_calls_mean_what_they_mean_there():
+    x, other, index = dl.tensor(A), dl.tensor(A[::-1].copy()), dl.tensor([[0], [1], [3]])
+    for found, want in [
+        (dl.gather(x, 1, index), np.take_along_axis(A, index.numpy(), 1)), (x.gather(1, index), dl.gather(x, index, 1)),
+        (dl.max(x, other), np.maximum(A, A[::-1])), (x.min(other), np.minimum(A, A[::-1])),
+        (dl.add(x, other, alpha=2), A + 2 * A[::-1]), (x.sub(other, alpha=0.5), A - 0.5 * A[::-1]),
+        (x.clone().add_(other, alpha=-2), A - 2 * A[::-1]), (x.clone().sub_(other, alpha=2), A - 2 * A[::-1]),
+        (x.std(1, unbiased=True), A.std(1, ddof=1)), (x.var(unbiased=False), A.var()),
+        (dl.triu(x, diagonal=1), np.triu(A, 1)), (x.flip(0, 1), A[::-1, ::-1]), (x.where(x > 0, 0.0), np.maximum(A, 0)),
+        (dl.searchsorted(dl.tensor([1, 3]), dl.tensor([1]), right=True), [1]),
+        (dl.tensor(A[None]).transpose(2, 0, 1), A[None].transpose(2, 0, 1)),
+        (dl.transpose(dl.tensor(A[None]), (1, 2, 0)), A[None].transpose(1, 2, 0)),
+        (dl.linalg.norm(x, dim=1, keepdim=True), np.linalg.norm(A, axis=1, keepdims=True)),
+    ]:
+        np.testing.assert_allclose(found, want, rtol=1e-6)
+    for found in (dl.where(x > 0), dl.nonzero(x > 0, as_tuple=True), (x > 0).nonzero(as_tuple=True), np.where(x > 0)):
+        assert [t.tolist() for t in found] == [t.tolist() for t in np.nonzero(A > 0)]
+    assert dl.nonzero(x, as_tuple=False).shape == (12, 2) and [int(t) for t in dl.unravel_index(5, (3, 4))] == [1, 1]
+
+
+def test_arguments_that_mean_nothing_keep_the_error_of_the_function():
+    x = dl.tensor(A)
+    for call, text in [
+        (lambda: dl.where(x > 0, x), "where: missing argument 'b'"), (lambda: dl.gather(x, 1), "gather: missing arg"),
+        (lambda: dl.max(x, "a"), "max: axis 'a'"), (lambda: dl.exp(), "exp: missing argument"),
+        (lambda: dl.add(x, x, beta=1), "add: there is no argument 'beta'"),
+        (lambda: dl.add(x, alpha=1), "add: there is no argument 'alpha'"),
+        (lambda: dl.max(x, 0, 1, 2), "max: takes at most 3"),
+    ]:
+        with pytest.raises(TypeError, match=text):
+            call()
+
+
+IN_PLACE = [name for name in _operations.__all__ if _operations.is_in_place(name, getattr(dl, name))]
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_methods_in_place_write_what_the_function_gives(name):
+    function, method = getattr(dl, name), getattr(dl.Tensor, f"{name}_")
+    kinds = getattr(function.op, "kinds", ("float",))
+    dtype = "float64" if "float" in kinds else "int64" if "int" in kinds else "bool"
+    least = 1 if name in ("acosh", "arccosh") else 0.1  # its domain
+    given = [np.abs(A) * 0.5 + (1 if k else least) for k in range(len(function.op.input_names))]
+    x, *rest = (dl.tensor(a).astype(dtype) for a in given)
+    values = {"threshold": (0.5, 2.0)}.get(name, ())
+    want, y = function(x, *rest, *values), x.clone()
+    assert method(y, *rest, *values) is y and y.dtype is x.dtype
+    np.testing.assert_allclose(y.numpy(), want.astype(dtype).numpy(), rtol=1e-12)
+
+
+def test_methods_in_place_stay_on_the_tape():
+    for name in ("relu", "abs", "sqrt", "exp", "square", "clamp", "sigmoid", "pow", "tanh", "log"):
+        args = {"clamp": (0.3, 0.6), "pow": (3,)}.get(name, ())
+        x = dl.tensor(np.abs(A) + 0.1, requires_grad=True)
+        y = x * 2
+        getattr(y, f"{name}_")(*args)
+        y.sum().backward()
+        want = dl.grad(getattr(dl, name)(x * 2, *args).sum(), x)
+        np.testing.assert_allclose(x.grad, want[0] if isinstance(want, tuple | list) else want, rtol=1e-6)
+    with pytest.raises(dl.AutogradError, match="exp_: a leaf that requires a gradient"):
+        x.exp_()
+    with pytest.raises(dl.DTypeError, match="sqrt_: a result of dtype float32 does not fit"):
+        dl.arange(3).sqrt_()
+    z = dl.tensor([-1.0, 2.0, 5.0])
+    assert z.clamp_(max=3).tolist() == [-1.0, 2.0, 3.0] and z.clamp_(min=0).tolist() == [0.0, 2.0, 3.0]
+    assert z.clip_(1, 2) is z and z.tolist() == [1.0, 2.0, 2.0] and dl.arange(3).neg_().tolist() == [0, -1, -2]
+
+
+def test_gradients_switched():
+    x = dl.ones(2, requires_grad=True)
+    with dl.set_grad_enabled(False):
+        assert not (x * 1).requires_grad
+    assert (x * 1).requires_grad
+    with dl.inference_mode():
+        assert not (x * 1).requires_grad
+    with dl.inference_mode(False):
+        assert (x * 1).requires_grad
+    dl.set_grad_enabled(False)
+    try:
+        assert not dl.is_grad_enabled()
+        with dl.set_grad_enabled(True):
+            assert (x * 1).requires_grad
+        assert not dl.is_grad_enabled()
+    finally:
+        dl.set_grad_enabled(True)
+    for decorate in (dl.inference_mode, dl.inference_mode(), lambda f: dl.set_grad_enabled(False)(f)):
+        assert not decorate(lambda t: t * 1)(x).requires_grad and dl.is_grad_enabled()

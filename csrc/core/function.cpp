@@ -220,6 +220,24 @@ static void name_memory_error(const Function* f) {
   else if (nameless) PyErr_Format(PyExc_MemoryError, "%s: %s", f->name_utf8, said);
 }
 
+// What the operation is of arguments that it did not take as they were, with a TypeError: `where(condition)` and
+// `gather(x, 1, index)` of other libraries. That is a part of its definition; where it returns NotImplemented the error
+// stays.
+static PyObject* call_otherwise(Function* f, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  const Ref meant = attribute(f->op, "meant");  // None of a definition that says nothing of it
+  const bool declared = meant && meant.get() != Py_None;
+  const auto n = static_cast<size_t>(PyVectorcall_NARGS(nargsf));
+  Ref result = declared ? Ref::own(PyObject_Vectorcall(meant.get(), args, n, kwnames)) : Ref();
+  if (declared && result.get() != Py_NotImplemented) {
+    for (PyObject* held : {type, value, trace}) Py_XDECREF(held);
+    return result.release();
+  }
+  PyErr_Restore(type, value, trace);
+  return nullptr;
+}
+
 static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   Function* f = reinterpret_cast<Function*>(self);
   PyObject* result = nullptr;
@@ -228,6 +246,7 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   } catch (const std::bad_alloc&) {
     out_of_memory(f->name_utf8);
   }
+  if (!result && PyErr_ExceptionMatches(PyExc_TypeError)) result = call_otherwise(f, args, nargsf, kwnames);
   if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) name_memory_error(f);
   return result;
 }

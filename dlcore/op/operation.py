@@ -23,6 +23,7 @@ operation is written anywhere else, except its kernels.
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -133,6 +134,9 @@ class Op:
     unfitting: Callable[..., Any] | None = None
     """A part of the operands: the operation where a Python number among them does not fit their dtype. Default: that is
     an OverflowError."""
+    otherwise: Callable[..., Any] | None = None
+    """A part of the arguments as they are given: the operation where they are not its own and a TypeError was raised,
+    as other libraries write them (``where(condition)``); NotImplemented where they mean nothing. Not called by name."""
     restrict: Callable[..., Any] | None = None
     """A part (operands, attrs, largest, dtype_max): random operands of the fuzzer, floating ones in float64, mapped in
     place to values for which `ulp` holds, where no domain of a single operand says it; it says why. ``largest``: of the
@@ -150,7 +154,7 @@ class Op:
 
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",
-        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting", "batch",
+        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting", "batch", "otherwise",
     )  # fmt: skip
 
     # ---- parts and their defaults
@@ -258,6 +262,22 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
+
+    @property
+    def meant(self) -> Callable[..., Any] | None:
+        """What is called with arguments that raised a TypeError: `otherwise`, where they fit it."""
+        if self.otherwise is None:
+            return None
+        other, signature = self.otherwise, inspect.signature(self.otherwise)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                return NotImplemented
+            return other(*args, **kwargs)
+
+        return call
 
     # ---- questions: names and documentation
 

@@ -33,6 +33,7 @@ __all__ = [
 add = pointwise(
     "add", "a b", "Sum a + b; of bools their disjunction (or).", kinds=ANY, large=MILLION, ulp=0.5,
     gradient={"a": lambda dout: dout, "b": lambda dout: dout}, baselines=library("add", "a b", symbol="+"),
+    otherwise=lambda a, b, *, alpha: add(a, mul(b, alpha)),  # as PyTorch has it
     workloads=[
         Workload(((8,), (8,)), why="the cost of a call", quick="forward"), *million_and_ragged(2),
         Workload(((1 << 24,),) * 2, why="16M", dtypes=(float32,), quick="forward"),
@@ -43,6 +44,7 @@ sub = pointwise(
     "sub", "a b", "Difference a - b. Raises DTypeError for bools: use logical_xor.",
     kinds=NUMBER, reference=np.subtract, ulp=0.5, gradient={"a": lambda dout: dout, "b": lambda dout: neg(dout)},
     baselines=library("sub", "a b", symbol="-", numpy="np.subtract"),
+    otherwise=lambda a, b, *, alpha: sub(a, mul(b, alpha)),
 )  # fmt: skip
 mul = pointwise(
     "mul", "a b", "Product a b; of bools their conjunction (and).", kinds=ANY, reference=np.multiply, ulp=0.5,
@@ -369,6 +371,12 @@ def _() -> Iterator[ErrorInput]:
     yield ErrorInput(DTypeError, "where: the condition must be bool, not float32", x, x, x)
     text = "where: shapes do not broadcast: (2, 3) and (2, 3) and (2, 2)"
     yield ErrorInput(ShapeError, text, x > 0, x, x[:, :2])
+
+
+@where.otherwise
+def _(condition: Any) -> Any:
+    """With a condition alone: the coordinates where it holds, as NumPy and PyTorch have them."""
+    return function("nonzero")(condition, as_tuple=True)
 
 
 @operation(

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from dlcore import _C
+from dlcore._arguments import boolean
 from dlcore.dtypes import DTYPES, DType, bool_, float32, int16, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Axes, Axis, AxisOf, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, function
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, on_gpu
 from dlcore.ops.movement import permute, reshape
+from dlcore.ops.slicing import slice as slice_view
 
 __all__ = ["count_nonzero", "gather", "nonzero", "take"]
 
@@ -259,6 +262,12 @@ def gather(x: Spec, index: Spec, axis: Axis) -> Spec:
     return Spec(index.shape, x.dtype)
 
 
+@gather.otherwise
+def _(x: Any, dim: Any, index: Any) -> Any:
+    """PyTorch's order."""
+    return gather(x, index, dim) if isinstance(dim, int) and isinstance(index, _C.TensorBase) else NotImplemented
+
+
 @gather.reference
 def _(x: Any, index: Any, axis: int) -> Any:
     box = tuple(slice(None) if d == axis else slice(n) for d, n in enumerate(index.shape))
@@ -428,3 +437,12 @@ def nonzero(x: Spec) -> Spec:
             [1, 1]])
     """
     return Spec((0, len(x.shape)), int64)
+
+
+@nonzero.otherwise
+def _(x: Any, *, as_tuple: bool) -> Any:
+    """PyTorch's ``as_tuple``: the coordinates along each axis, as NumPy has them: an index."""
+    places = nonzero(x)
+    if not boolean(as_tuple, "nonzero: as_tuple"):
+        return places
+    return tuple(slice_view(places, ((0, places.shape[0], 1), axis)) for axis in range(places.shape[1]))

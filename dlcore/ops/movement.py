@@ -256,12 +256,16 @@ def _(dout: Any, tensors_shape: list[tuple[int, ...]], axis: int, needs_input_gr
 
 
 @shaped(permute)
-def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
+def transpose(x: Any, axis0: int = -2, axis1: int = -1, *axes: int) -> Any:
     """A view with two axes exchanged. Raises IndexError for an axis out of range.
+
+    NumPy's other calls, ``transpose(x, (2, 0, 1))`` and ``x.transpose(2, 0, 1)``, name all axes: `permute`.
 
     >>> dl.transpose(dl.tensor([[1, 2, 3]])).shape
     (3, 1)
     """
+    if axes or (isinstance(axis0, tuple | list) and all(isinstance(a, int) for a in axis0)):
+        return (axis0, axis1, *axes) if axes else tuple(axis0)  # type: ignore[arg-type]
     return geometry.swapped("transpose: axis0", "transpose: axis1", x.shape, axis0, axis1)
 
 

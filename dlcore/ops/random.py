@@ -167,6 +167,7 @@ def _(low: float, high: float, dtype: DType) -> tuple[float, float, float]:
             OverflowError, "normal: std: Python float 70000.0 does not fit in float16 (-65504 to 65504)", a_state(),
             shape=(2,), std=70000, dtype=float16,
         ),
+        ErrorInput(ValueError, "normal: std is -1.0; it must not be negative", a_state(), shape=(2,), std=-1.0),
     ],
     baselines={
         "numpy": (RNG, "rng.standard_normal(shape, dtype)"), "torch": "torch.empty(shape).normal_(mean, std)",
@@ -180,6 +181,8 @@ def normal(state: Spec, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype
     float32 (and the 16-bit floats, rounded from it): u has 32 bits, so that values reach 6.6 std; float64: 53 bits.
     `state`: int64 (2,), moved on in place. Devices agree within 2 ulp.
     """
+    if std < 0:
+        raise ValueError(f"normal: std is {std}; it must not be negative")
     check_float("normal", dtype)
     check_finite("normal", dtype, mean=mean, std=std)
     return Spec(shape, dtype)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore.dtypes import (
     DTYPES,
     FLOATS,
@@ -28,7 +29,7 @@ from dlcore.dtypes import (
     uint8,
 )
 from dlcore.errors import ShapeError
-from dlcore.op import Axes, Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating
+from dlcore.op import Axes, Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating, function
 from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MILLION, RAGGED, on_gpu
 from dlcore.ops.elementwise import cast, div, eq, exp, mul, sub
@@ -357,6 +358,20 @@ def min(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     >>> dl.min(dl.tensor([[1, 5], [7, 2]]), axis=0)
     tensor([1, 2])
     """
+
+
+def _of_two(name: str) -> Any:
+    """PyTorch's other meaning of `max` and `min`: of two tensors, element by element."""
+
+    def call(x: Any, other: Any) -> Any:
+        two = isinstance(other, _C.TensorBase) and (other.shape != () or other.dtype.is_float)
+        return function(name)(x, other) if two else NotImplemented
+
+    return call
+
+
+max.otherwise(_of_two("maximum"))
+min.otherwise(_of_two("minimum"))
 
 
 # ---- any, all -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from dlcore._arguments import (
 from dlcore.dtypes import FLOATS, bool_, float32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import AxisOf, ErrorInput, Input, Sample, Shape, Spec, Workload
+from dlcore.ops._constants import constant
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import RAGGED, bytes_of
 from dlcore.ops.elementwise import (
@@ -478,7 +479,9 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
     >>> dl.unravel_index(dl.tensor([1, 5]), (2, 3))
     (tensor([0, 1]), tensor([1, 2]))
     """
-    found, sizes = operand(indices, "unravel_index", "indices"), integers(shape, "unravel_index: shape")
+    number = isinstance(indices, int) and not isinstance(indices, bool)
+    found = constant(np.array(indices)) if number else operand(indices, "unravel_index", "indices")
+    sizes = integers(shape, "unravel_index: shape")
     if found.dtype.kind not in ("int", "uint"):
         raise DTypeError(f"unravel_index: indices are of dtype {found.dtype.name}, not integers")
     if not sizes:

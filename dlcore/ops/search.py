@@ -14,7 +14,7 @@ from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
 from dlcore.ops._workloads import MILLION, bytes_of
 from dlcore.ops.gather import gather
 
-__all__ = ["bucketize", "searchsorted"]
+__all__ = ["bucketize", "digitize", "searchsorted"]
 
 Shape = tuple[int, ...]
 
@@ -105,18 +105,20 @@ def _(operands: list[Any]) -> None:
     operands[0] = np.sort(operands[0], -1) if np.ndim(operands[0]) else operands[0]
 
 
-def searchsorted(x: Any, values: Any, side: str = "left", sorter: Any = None) -> Any:
+def searchsorted(x: Any, values: Any, side: str = "left", sorter: Any = None, *, right: bool = False) -> Any:
     """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape).
 
     ``x`` (N,) and values of any shape, or ``x`` (..., N) and values (..., M), row by row. ``side`` "left": the number
-    of elements that are smaller; "right": of those that are not larger. NaN counts as the largest. ``sorter``:
-    integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no order, so is the result.
+    of elements that are smaller; "right" (also ``right`` True): of those that are not larger. NaN counts as the
+    largest. ``sorter``: integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no
+    order, so is the result.
 
     Raises ShapeError where shapes do not fit together, IndexError for an index of the sorter out of range.
 
     >>> dl.searchsorted(dl.tensor([1, 3, 3, 7]), dl.tensor([3, 8])).tolist()
     [1, 4]
     """
+    side = "right" if right is not False and boolean(right, "searchsorted: right") else side
     if sorter is None:
         return _search(x, values, side)
     x, sorter = operand(x, "searchsorted"), operand(sorter, "searchsorted", "sorter")
@@ -127,6 +129,20 @@ def searchsorted(x: Any, values: Any, side: str = "left", sorter: Any = None) ->
     except (TypeError, IndexError) as error:
         raise renamed(error, "searchsorted") from error
     return _search(ordered_x, values, side)
+
+
+def digitize(x: Any, bins: Any, right: bool = False) -> Any:
+    """The number of the interval between ``bins`` (ascending, 1-D) that each element of ``x`` lies in, as NumPy's.
+
+    i with bins[i - 1] <= x < bins[i], or (``right``) bins[i - 1] < x <= bins[i]; `bucketize` is the other way round.
+
+    >>> dl.digitize(dl.tensor([0.5, 1.0, 9.0]), dl.tensor([1.0, 2.0])).tolist()
+    [0, 1, 2]
+    """
+    try:
+        return bucketize(x, bins, not boolean(right, "digitize: right"))
+    except (TypeError, ValueError) as error:
+        raise renamed(error, "digitize") from None
 
 
 def bucketize(x: Any, boundaries: Any, right: bool = False) -> Any:

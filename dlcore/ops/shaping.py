@@ -292,14 +292,14 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 @shaped(slice_view)
-def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
-    """A view with the elements in reverse order along ``axis`` (one or several; None: all).
+def flip(x: Any, axis: int | Sequence[int] | None = None, *more: int) -> Any:
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all), as ``flip(x, 0, 1)`` too.
 
     >>> dl.flip(dl.tensor([[1, 2], [3, 4]]), 0)
     tensor([[3, 4],
             [1, 2]])
     """
-    return geometry.flipped(x.shape, axis)
+    return geometry.flipped(x.shape, (axis, *more) if more else axis)
 
 
 @shaped(slice_view)

@@ -1,0 +1,133 @@
+"""Everyday functions made of other operations: values by NumPy, gradients by differences, wrong inputs."""
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+
+RNG = np.random.default_rng(3)
+A, B = RNG.standard_normal((4, 6)), RNG.standard_normal((3, 6))
+V, W = RNG.standard_normal(7), RNG.standard_normal(4)
+N = np.where(RNG.random((4, 6)) < 0.3, np.nan, A)
+LINE = np.array([-1.0, 0.0, 0.5, 2.0])
+
+SAME = {  # of NumPy's or dlcore's namespace, with arrays or tensors
+    "cov": lambda np, t: np.cov(t(A)),
+    "cov of columns": lambda np, t: np.cov(t(A), rowvar=False, ddof=0),
+    "cov of one variable": lambda np, t: np.cov(t(V)),
+    "corrcoef": lambda np, t: np.corrcoef(t(A)),
+    "corrcoef of columns": lambda np, t: np.corrcoef(t(A), rowvar=False),
+    "corrcoef of one variable": lambda np, t: np.corrcoef(t(V)),
+    "nanargmax": lambda np, t: np.nanargmax(t(N), axis=1),
+    "nanargmin of all": lambda np, t: np.nanargmin(t(N)),
+    "nancumsum": lambda np, t: np.nancumsum(t(N)),
+    "nancumprod": lambda np, t: np.nancumprod(t(N), axis=1),
+    "interp": lambda np, t: np.interp(t(A), t(LINE), t(W)),
+    "interp, outside": lambda np, t: np.interp(t(A), t(LINE), t(W), left=-9.0, right=9.0),
+    "interp at the points": lambda np, t: np.interp(t(LINE), t(LINE), t(W)),
+    "interp of one point": lambda np, t: np.interp(t(V), t(LINE[:1]), t(W[:1])),
+    "interp of NaN": lambda np, t: np.interp(t(N), t(LINE), t(W)),
+    "vander": lambda np, t: np.vander(t(W)),
+    "vander, increasing": lambda np, t: np.vander(t(W), 3, increasing=True),
+    "gradient": lambda np, t: np.gradient(t(V)),
+    "gradient of a matrix": lambda np, t: np.stack(np.gradient(t(A), 0.5)),
+    "gradient along an axis": lambda np, t: np.gradient(t(A), 2.0, axis=1),
+    "gradient of two places": lambda np, t: np.gradient(t(V[:2])),
+    **{f"convolve, {m}": lambda np, t, m=m: np.convolve(t(V), t(W), m) for m in ("full", "same", "valid")},
+    "convolve, the shorter first": lambda np, t: np.convolve(t(W), t(V), "same"),
+    "polyval": lambda np, t: np.polyval(t(W), t(A)),
+    "compress": lambda np, t: np.compress(t(np.array([True, False, True])), t(A), axis=1),
+    "compress of all": lambda np, t: np.compress(t(np.array([False, True])), t(A)),
+    "extract": lambda np, t: np.extract(t(A > 0), t(A)),
+    "block": lambda np, t: np.block([[t(A), t(A[:, :2])], [t(B), t(B[:, :2])]]),
+    "block of one row": lambda np, t: np.block([t(V), t(W)]),
+    "block without lists": lambda np, t: np.block(t(A)),
+    "digitize": lambda np, t: np.digitize(t(np.append(A.ravel(), LINE)), t(LINE)),
+    "digitize, right": lambda np, t: np.digitize(t(np.append(A.ravel(), LINE)), t(LINE), right=True),
+    "divmod": lambda np, t: np.stack(np.divmod(t(A), 0.3)),
+    "fabs": lambda np, t: np.fabs(t(A)),
+    "size": lambda np, t: np.full(np.shape(t(A)), np.size(t(A), 1) + np.ndim(t(A)) + np.size(t(V))),
+}
+
+
+@pytest.mark.parametrize("call", SAME.values(), ids=SAME)
+def test_values_are_numpys(call):
+    want, found = call(np, np.asarray), call(dl, dl.tensor)
+    assert found.shape == np.shape(want) and found.dtype.kind == ("int" if want.dtype.kind == "i" else "float")
+    np.testing.assert_allclose(found.numpy(), want, rtol=1e-12, atol=1e-12)
+
+
+def test_distances():
+    want = np.linalg.norm(A[:, None] - B[None], axis=-1)
+    np.testing.assert_allclose(dl.cdist(dl.tensor(A), dl.tensor(B)).numpy(), want, rtol=1e-12)
+    np.testing.assert_allclose(dl.cdist(dl.tensor(A), B, 1.0).numpy(), np.abs(A[:, None] - B[None]).sum(-1), rtol=1e-12)
+    assert dl.cdist(dl.ones(2, 3, 4), dl.ones(5, 4)).shape == (2, 3, 5)
+    np.testing.assert_allclose(dl.dist(dl.tensor(V), 1.0).item(), np.linalg.norm(V - 1), rtol=1e-12)
+    x = dl.tensor(A, requires_grad=True)
+    dl.cdist(x, x).sum().backward()  # of each point from itself too
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_integrals_up_to_each_place():
+    y = np.cumsum(A, 1)
+    steps = (A[:, 1:] + A[:, :-1]) / 2
+    np.testing.assert_allclose(dl.cumulative_trapezoid(dl.tensor(A)).numpy(), np.cumsum(steps, 1), atol=1e-12)
+    places = np.sort(RNG.random(6))
+    found = dl.cumulative_trapezoid(dl.tensor(A), places)
+    np.testing.assert_allclose(found.numpy(), np.cumsum(steps * np.diff(places), 1), atol=1e-12)
+    found = dl.cumulative_trapezoid(dl.tensor(A), y, axis=0)
+    want = np.cumsum((A[1:] + A[:-1]) / 2 * np.diff(y, axis=0), 0)
+    np.testing.assert_allclose(found.numpy(), want, atol=1e-12)
+    assert dl.cumulative_trapezoid(dl.ones(2, 1)).shape == dl.cumulative_trapezoid(dl.ones(2, 0)).shape == (2, 0)
+
+
+def test_runs_of_equal_elements():
+    x = dl.tensor([[1, 1, 2], [2, 1, 3]])
+    values, inverse, counts = dl.unique_consecutive(x, return_inverse=True, return_counts=True)
+    assert values.tolist() == [1, 2, 1, 3] and counts.tolist() == [2, 2, 1, 1]
+    assert inverse.tolist() == [[0, 0, 1], [1, 2, 3]] and dl.take(values, inverse).tolist() == x.tolist()
+    none = dl.unique_consecutive(x[:0], True, True)
+    assert [t.shape for t in none] == [(0,), (0, 3), (0,)]
+    assert dl.unique_consecutive(dl.tensor([5])).tolist() == [5]
+
+
+@pytest.mark.parametrize("function", [
+    dl.cov, dl.corrcoef, lambda x: dl.cdist(x, x[:2] + 1), lambda x: dl.interp(x, LINE, W), dl.gradient,
+    lambda x: dl.interp(LINE[:2] + 0.1, LINE, x[0, :4]), lambda x: dl.convolve(x[0], x[1, :3]), dl.logit,
+    lambda x: dl.polyval(x[0], x[1]), dl.cumulative_trapezoid, lambda x: dl.compress([True, False, True], x, 1),
+    lambda x: dl.block([[x, x[:, :1]]]), lambda x: dl.clamp_min(x, 0.5), lambda x: dl.clamp_max(x, 0.5), dl.frac,
+])  # fmt: skip
+def test_gradients(function):
+    x = dl.tensor(RNG.random((3, 5)) * 0.8 + 0.1, requires_grad=True)
+    assert dl.testing.gradcheck(function, x)
+
+
+def test_small_ones():
+    x = dl.tensor([-1.5, 0.25, 2.0])
+    assert dl.frac(x).tolist() == [-0.5, 0.25, 0.0] and x.frac().tolist() == [-0.5, 0.25, 0.0]
+    np.testing.assert_allclose(dl.logit(dl.sigmoid(x)).numpy(), x.numpy(), rtol=1e-6)
+    assert dl.logit(dl.tensor([0.0, 1.0]), 0.5).tolist() == [0.0, 0.0]
+    assert dl.clamp_min(x, 0).tolist() == [0.0, 0.25, 2.0] and x.clamp_max(0).tolist() == [-1.5, 0.0, 0.0]
+    assert dl.numel(x) == 3 and dl.is_floating_point(x) and not dl.is_floating_point(dl.arange(2))
+    assert dl.clone(x).data_ptr != x.data_ptr and dl.detach(x).data_ptr == x.data_ptr
+
+
+@pytest.mark.parametrize("call, error, text", [
+    (lambda: dl.cov(dl.ones(1, 2, 3)), dl.ShapeError, r"cov: x has shape \(1, 2, 3\)"),
+    (lambda: dl.cdist(dl.ones(2, 3), dl.ones(2, 4)), dl.ShapeError, "cdist: takes points"),
+    (lambda: dl.interp(V, LINE, V), dl.ShapeError, r"interp: xp \(4,\) and fp \(7,\)"),
+    (lambda: dl.gradient(dl.ones(2, 1)), dl.ShapeError, "gradient: axis 1 of shape"),
+    (lambda: dl.gradient(dl.ones(3), axis=1), IndexError, "gradient: axis 1 is out of range"),
+    (lambda: dl.convolve(dl.ones(2, 2), V), dl.ShapeError, "convolve: takes two lines"),
+    (lambda: dl.convolve(V, W, "all"), ValueError, "convolve: mode 'all' is not one of"),
+    (lambda: dl.vander(A), dl.ShapeError, "vander: x has shape"),
+    (lambda: dl.polyval(A, V), dl.ShapeError, "polyval: p has shape"),
+    (lambda: dl.compress(A > 0, A), dl.ShapeError, "compress: condition has shape"),
+    (lambda: dl.compress([True] * 9, V), IndexError, "compress: index 7 at position 7"),
+    (lambda: dl.block([]), dl.ShapeError, "block: a list has no blocks"),
+    (lambda: dl.digitize(V, A), dl.ShapeError, "digitize: boundaries have shape"),
+    (lambda: dl.linalg.logdet(dl.ones(2, 3)), dl.ShapeError, "logdet: takes x"),
+])  # fmt: skip
+def test_wrong_inputs(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
