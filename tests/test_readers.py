@@ -935,6 +935,16 @@ def test_describe():
     assert describe(np.zeros((0, 3))).samples == 0
 
 
+def test_prices_are_no_classes_and_many_classes_are_not_all_listed():
+    values = np.zeros((800, 1), np.float32)
+    assert describe((values, np.arange(800) * 7)).classes is None
+    assert describe((values, np.arange(800) // 2)).classes is not None
+    assert len(describe((values[:20], np.arange(20))).classes) == 20
+    years = describe((values, np.arange(800) % 120))
+    lines = str(years).splitlines()
+    assert len(years.classes) == 120 and len(lines) == 54 and lines[-1] == "  and 70 more, of 6 to 7 samples"
+
+
 @pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4), (3, 5, 4), (2, 5, 4), (7,), ()])
 def test_a_grid_of_pictures(tmp_path, shape):
     pytest.importorskip("matplotlib")

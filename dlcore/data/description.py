@@ -21,6 +21,9 @@ from dlcore.data.views import flatten, gather, permutation, targets
 __all__ = ["Description", "PartDescription", "describe", "picture_grid"]
 
 
+_LISTED = 50  # classes that a text lists: more than fit on a screen tell nothing
+
+
 @dataclass(frozen=True)
 class PartDescription:
     """One part of the samples: its name, the shape of one, the dtype, and figures over all values.
@@ -63,7 +66,10 @@ class Description:
             width = max(map(len, self.classes), default=0)
             most = max(self.classes.values(), default=1) or 1
             bars = {name: "█" * round(24 * count / most) for name, count in self.classes.items()}
-            lines += [f"  {name:<{width}} {count:>7,} {bars[name]}".rstrip() for name, count in self.classes.items()]
+            shown = [f"  {name:<{width}} {count:>7,} {bars[name]}".rstrip() for name, count in self.classes.items()]
+            lines += shown[:_LISTED]
+            if rest := list(self.classes.values())[_LISTED:]:
+                lines.append(f"  and {len(rest):,} more, of {min(rest):,} to {max(rest):,} samples")
         if self.skipped:
             lines.append(f"{self.skipped:,} file{'s were' if self.skipped > 1 else ' was'} left out")
         return "\n".join(lines)
@@ -73,7 +79,8 @@ def describe(dataset: Any) -> Description:
     """The figures of ``dataset``: how many samples, shapes, dtypes, ranges, NaN, and how many of each class.
 
     It reads all samples once, a part at a time. Targets are classes where they are one integer a sample, and the data
-    set names classes, or they are at most 1000 different ones.
+    set names classes, or they are at most 1000 different ones and, beyond 20, no more than half of the samples: prices
+    in whole numbers are no classes.
 
     >>> print(dl.data.describe((np.float32([[0, 1], [2, 5], [4, 3]]), np.array([0, 1, 1]))))
     3 samples
@@ -141,7 +148,7 @@ def _class_counts(dataset: Any) -> dict[str, int] | None:
     if names is not None:
         found = dict.fromkeys(map(str, names), 0)
         called = [str(names[v]) if 0 <= v < len(names) else f"{v} (no class)" for v in values]
-    elif len(values) > 1000:
+    elif len(values) > min(1000, max(20, len(labels) // 2)):
         return None
     else:
         found, called = {}, [str(v) for v in values]
