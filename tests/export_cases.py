@@ -24,7 +24,10 @@ class OneOperation(nn.Module):
 
     def forward(self, x):
         first = x[0] if self.single else x
+        if not self.op.output_names:  # it fills its operand
+            first = first.clone()
         out = self.op.call(*self.op.nested([first, *self.operands], self.lengths), **self.attrs)
+        out = first if out is None else out
         return out[None] if self.single else out
 
 

@@ -180,6 +180,10 @@ def _tuple(value):
         lambda x: x[:, None].expand(x.shape[0], 2, 3, 4).reshape(-1, 4) / len(x),
         lambda x: dl.concat([dl.zeros(x.shape[0], 1, 4), x], 1),
         lambda x: (x.max(), x.argmin(1) * 2 + 1, x > 0),
+        lambda x: x + dl.sin(dl.arange(4) * 0.5) + dl.arange(3)[:, None] + dl.linspace(0, 1, 4),
+        lambda x: nn.functional.one_hot(x.argmax(2), 4),
+        lambda x: (x - x.mean(0)) / (dl.std(x, 0) + 1),
+        lambda x: x / dl.linalg.norm(x, axis=2, keepdims=True) + dl.norm(x, 3, axis=0) + dl.var(x),
     ],
 )
 def test_onnx_lengths_and_numbers_follow_the_batch(function, tmp_path):

@@ -11,6 +11,7 @@ from dlcore.export import onnx_pooling as onnx_pooling  # its forms
 from dlcore.export import onnx_products as onnx_products  # its forms
 from dlcore.export import onnx_sequences as onnx_sequences  # its forms
 from dlcore.export import onnx_special as onnx_special  # its forms
+from dlcore.export import onnx_statistics as onnx_statistics  # its forms
 from dlcore.export import resize_forms as resize_forms  # its forms
 from dlcore.export.c_program import c
 from dlcore.export.onnx_model import onnx

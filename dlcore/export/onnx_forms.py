@@ -19,7 +19,7 @@ from dlcore.export.onnx_graph import Graph, Length, Value
 from dlcore.export.trace import Affine
 from dlcore.op import REGISTRY, Op
 
-__all__ = ["FORMS", "REFUSED", "Form", "Node", "divisor", "refusal", "widened"]
+__all__ = ["FORMS", "REFUSED", "Form", "Node", "axes_of", "divisor", "reduced", "refusal", "size_of", "widened"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ REFUSED = {
     "index_add_rows": "rows are added where indices say; there is no operator for it",
     "coordinates": "indices become coordinates; divide and take remainders instead",
     "scatter_fold": "elements are put together where indices say; there is no operator for it",
-    **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "write it with mean: mean((x - mean(x, 1, True)) ** 2, 1)"),
-    **dict.fromkeys(("norm", "nansum", "nanmean", "nanmax", "nanmin"), "write it with abs, where, isnan, sum and max"),
+    **dict.fromkeys(("var_mean", "std_mean"), "a form gives one output; call var and mean, std and mean"),
+    **dict.fromkeys(("nansum", "nanmean", "nanmax", "nanmin"), "write it with where, isnan, sum and max"),
     **dict.fromkeys(("cumprod", "cummax", "cummin", "logcumsumexp"), "ONNX scans sums alone: cumsum"),
     "linear_recurrence": "ONNX scans sums alone: cumsum",
     "unique_values": "the shape of its result depends on values",
@@ -589,6 +589,6 @@ def _size(shape: Sequence[Length]) -> Length:
     return Affine(free[0].slope * known, free[0].offset * known)
 
 
-widened, divisor = _widened, _divisor  # other files of forms use them
+widened, divisor, axes_of, reduced, size_of = _widened, _divisor, _axes, _reduced, _size  # for other files of forms
 
 assert not [name for name in (*FORMS, *REFUSED) if name not in REGISTRY]

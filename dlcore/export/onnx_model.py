@@ -188,7 +188,7 @@ class _Writer:
         graph.prefix, graph.line = "copy" if op is None else op.name, call.line
         if op is not None and op.name not in FORMS:
             self._refuse(call, refusal(op) or "the operation has no form there")
-        outs = [arrays for arrays in zip(*(c.outputs for c in same), strict=True) if arrays[0] is not None]
+        outs = self._outputs(same)
         if len(outs) != 1:
             self._refuse(call, f"it has {len(outs)} results")
         out = outs[0]
@@ -210,6 +210,11 @@ class _Writer:
             self._forget(call, out)
         self.known[self._key(out)] = made
 
+    def _outputs(self, same: Sequence[Call]) -> list[Any]:
+        """The results; of a call that has none and fills an operand, as ``arange`` does, that operand."""
+        results = [arrays for arrays in zip(*(c.outputs for c in same), strict=True) if arrays[0] is not None]
+        return results or list(zip(*(p.written(c) for p, c in zip(self.passes, same, strict=True)), strict=True))
+
     @staticmethod
     def _read(same: Sequence[Call]) -> list[Any]:
         """The operands that are read."""
@@ -228,7 +233,7 @@ class _Writer:
             del self.known[key]
 
 
-_UNREAD = {"assign": (0,), "resample": (2, 4)}  # what is written over, and the tables of gradients
+_UNREAD = {"assign": (0,), "ramp": (0,), "resample": (2, 4)}  # what is written over, and the tables of gradients
 
 
 def _listed(values: Sequence[Any]) -> str:
