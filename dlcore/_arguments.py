@@ -12,7 +12,8 @@ import inspect
 import operator
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -226,12 +227,30 @@ def renamed(error: Exception, name: str) -> Exception:
     return type(error)(f"{name}:{rest}") if colon and head.isidentifier() else error
 
 
+class calling:
+    """``with calling(name):`` errors of the operations within are those of the function ``name``, which the caller
+    knows; where a step is recorded, those of its replays, too."""
+
+    __slots__ = ("name", "noted")
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self) -> Self:
+        self.noted = _C.begin_call(self.name)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.noted:
+            _C.end_call()
+        if isinstance(error, TypeError | ValueError | IndexError | OverflowError | RuntimeError):
+            raise renamed(error, self.name) from None
+
+
 def called(name: str, function: Any, *args: Any) -> Any:
     """``function(*args)``, the errors of which name ``name``: what the caller of a function made of others knows."""
-    try:
+    with calling(name):
         return function(*args)
-    except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
-        raise renamed(error, name) from None
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -250,12 +269,18 @@ def remembered(function: F) -> F:
 def names_errors(function: F) -> F:
     """A function in Python that calls others of dlcore, with their errors as its own; a decorator."""
 
+    name = function.__name__
+
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        noted = _C.begin_call(name)  # `calling`, which costs more
         try:
             return function(*args, **kwargs)
         except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
-            raise renamed(error, function.__name__) from None
+            raise renamed(error, name) from None
+        finally:
+            if noted:
+                _C.end_call()
 
     return cast(F, wrapped)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, integer, operand, renamed, shown
+from dlcore._arguments import boolean, calling, integer, operand, shown
 from dlcore.dtypes import bool_, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Spec
@@ -260,10 +260,8 @@ def getitem(x: Any, index: Any) -> Any:
     A view for these and Ellipsis; a copy where arrays or masks gather.
     """
     plain = _plain("getitem", x.shape, index)
-    try:
+    with calling("getitem"):
         return _gather(x, index) if plain is None else slice_view(x, plain)
-    except (IndexError, TypeError, ValueError) as error:
-        raise renamed(error, "getitem") from None
 
 
 def _line(x: Any) -> Any:
@@ -296,13 +294,11 @@ def index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> An
     """
     x = operand(x, "index_put")
     index = tuple(indices) if isinstance(indices, list | tuple) else (indices,)
-    try:
+    with calling("index_put"):
         if boolean(accumulate, "index_put: accumulate"):
             return _accumulated(x, index, values)
         copied = contiguous(x)
         _setitem(copied, index, values)
-    except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise renamed(error, "index_put") from None
     return copied
 
 
@@ -350,10 +346,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
 
     On the tape where x or value requires a gradient: x then is what the assignment made of it.
     """
-    try:
+    with calling("setitem"):
         _setitem(x, index, value)
-    except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise renamed(error, "setitem") from None
 
 
 def _setitem(x: Any, index: Any, value: Any) -> None:

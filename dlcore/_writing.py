@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore import _C
-from dlcore._arguments import renamed
+from dlcore._arguments import calling
 from dlcore._indexing import index_put
 from dlcore._spelling import spelled
 from dlcore.errors import ShapeError
@@ -22,10 +22,8 @@ __all__ = ["Writing"]
 
 def _written(name: str, function: Any, x: Any, *args: Any) -> Any:
     """``x`` with what ``function`` makes of it in its memory; errors name the method."""
-    try:
+    with calling(name):
         return assign.inplace(x, function(x, *args))
-    except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
-        raise renamed(error, name) from None
 
 
 class Writing(_C.TensorBase):
@@ -61,10 +59,8 @@ class Writing(_C.TensorBase):
         """``value`` on the main diagonal of a matrix."""
         if self.ndim != 2:
             raise ShapeError(f"fill_diagonal_: x has shape {self.shape}; it must be a matrix")
-        try:
+        with calling("fill_diagonal_"):
             assign.inplace(diagonal(self), value)
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise renamed(error, "fill_diagonal_") from None
         return self
 
     @spelled

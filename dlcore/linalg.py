@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, boolean, choice, integer, items, number, operand, renamed, shown
+from dlcore._arguments import axis_of, boolean, calling, choice, integer, items, number, operand, renamed, shown
 from dlcore._spelling import spelled
 from dlcore.dtypes import default_float
 from dlcore.errors import DTypeError, ShapeError
@@ -158,11 +158,9 @@ def cholesky_solve(b: Any, L: Any, upper: bool = False) -> Any:
     """
     upper = boolean(upper, "cholesky_solve: upper")
     L = operand(L, "cholesky_solve", "L")
-    try:
+    with calling("cholesky_solve"):
         first = _solve_triangular(transpose(L) if upper else L, b, False)
         return _solve_triangular(L if upper else transpose(L), first, True)
-    except (TypeError, ValueError, IndexError) as error:
-        raise renamed(error, "cholesky_solve") from None
 
 
 def matrix_power(x: Any, n: int) -> Any:

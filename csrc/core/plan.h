@@ -180,7 +180,8 @@ PyObject* run_and_keep(Function* f, PlanCache& plans, const Key& key, Tensor* x,
 // Python beside large ones, unless this thread has a HoldGil.
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);
 // In a handler: what was thrown becomes Python's error, and the answer is false; what is no C++ exception goes on.
-bool raise_kernel_error(const char* kernel, const char* operation);
+// `caller`: the function that errors of values name in place of the operation; null: there is none.
+bool raise_kernel_error(const char* kernel, const char* operation, const char* caller = nullptr);
 
 class HoldGil {
  public:

@@ -40,6 +40,7 @@ struct Command {
   int line;                  // of the user's code, an index into `lines`
   int first_array, n_inputs, n_arrays;
   int first_param, n_params;
+  int caller = -1;           // the function that errors name, an index into `callers`; -1: the operation
 };
 
 struct ViewNote {  // the call of a view operation: nothing is launched, but whoever writes the step down needs it
@@ -78,6 +79,7 @@ struct Steps {
   std::vector<Region> regions;
   std::vector<LeafGrad> grads;
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
+  std::vector<std::string> callers;  // functions made of operations, whose errors are theirs (_arguments.py)
   std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
   std::vector<TensorRef> older;     // views and tensors with a history from before the step, in tracked calls
   int64_t arena_bytes = 0, unplanned_bytes = 0;
@@ -112,6 +114,7 @@ struct Recorder {
   Function* function = nullptr;  // the operation that runs, for the commands it makes
   const Plan* plan = nullptr;
   bool dry = false;            // launches are noted, not run
+  bool within = false;         // a function whose errors name it: the last of `callers`
   std::unordered_map<std::string, int> line_numbers;
   std::unordered_map<Tensor*, int> grad_of;
   std::unordered_map<Tensor*, bool> operand_flags;  // whether they needed a gradient when first used
@@ -119,6 +122,11 @@ struct Recorder {
 
 extern const char* const kFromHost;  // why a tensor that the host filled cannot be used
 extern thread_local Recorder* recorder;  // null: this thread does not record
+
+// begin_call: whether errors of what this thread records until end_call() are those of the function `name`; not where no
+// step is recorded, or a function around it has its name there already.
+bool begin_call(const char* name);
+void end_call();
 
 // The same memory behind a buffer of its own, so that this use of it can be told from others; owns a reference to `t`.
 Tensor* aliased(Tensor* t);

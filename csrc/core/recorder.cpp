@@ -52,6 +52,16 @@ static int user_line() {
   return place->second;
 }
 
+bool begin_call(const char* name) {
+  if (!recorder || recorder->within) return false;
+  std::vector<std::string>& callers = recorder->steps.callers;
+  if (callers.empty() || callers.back() != name) callers.emplace_back(name);
+  return recorder->within = true;
+}
+void end_call() {
+  if (recorder) recorder->within = false;
+}
+
 // Where memory runs out, what was noted so far is incomplete: the step goes on, and cannot be recorded.
 template <class F> static void note(F&& f) {
   try {
@@ -163,7 +173,8 @@ static void note_launch(const Kernel& kernel, const Args& args) {
   s.commands.push_back({kernel, Owned<Function>::share(recorder->function), plan ? plan->attrs : Ref(),
                         plan ? plan->lengths : Ref(), user_line(),
                         static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,
-                        static_cast<int>(s.params.size()), args.n_params});
+                        static_cast<int>(s.params.size()), args.n_params,
+                        recorder->within ? static_cast<int>(s.callers.size()) - 1 : -1});
   s.params.insert(s.params.end(), args.params, args.params + args.n_params);
   for (int k = 0; k < args.n_arrays; ++k) {
     Buffer* buffer = args.buffers[k];

@@ -171,6 +171,15 @@ static PyObject* not_recordable(PyObject*, PyObject* reason) {
   if (recorder) record_failure(text);
   Py_RETURN_NONE;
 }
+static PyObject* begin_named(PyObject*, PyObject* name) {
+  if (!recorder) Py_RETURN_FALSE;
+  const char* text = PyUnicode_AsUTF8(name);
+  return text ? PyBool_FromLong(begin_call(text)) : nullptr;
+}
+static PyObject* end_named(PyObject*, PyObject*) {
+  end_call();
+  Py_RETURN_NONE;
+}
 // suspended(function): function() without recording what it does.
 static PyObject* suspended(PyObject*, PyObject* function) {
   Recorder* r = std::exchange(recorder, nullptr);
@@ -201,6 +210,9 @@ static PyMethodDef functions[] = {
     {"history_lost", safe<lost_history>, METH_O,
      "history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses."},
     {"is_recording", safe<is_recording>, METH_NOARGS, "Whether this thread records."},
+    {"begin_call", safe<begin_named>, METH_O,
+     "begin_call(name): whether errors of what is recorded until end_call() name this function."},
+    {"end_call", safe<end_named>, METH_NOARGS, "Ends what begin_call has begun."},
     {"note_change", safe<note_change>, METH_NOARGS,
      "Recordings must look again whether what they depend on is as it was."},
     {"changes", safe<count_changes>, METH_NOARGS,

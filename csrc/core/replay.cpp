@@ -178,18 +178,20 @@ static void run_command(Recording* self, const Command& c) {
 }
 
 // body(at), whose C++ errors become Python's; `at`: the command that runs, null when all have.
-template <class Body> static bool guarded(const Command*& at, Body body) {
+template <class Body> static bool guarded(const Recording* self, const Command*& at, Body body) {
   try {
     body(at);
     at = nullptr;
     return true;
   } catch (...) {
     const char* kernel = at ? at->kernel.name : "capture";
-    return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel);
+    const int caller = at ? at->caller : -1;
+    return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel,
+                              caller < 0 ? nullptr : self->steps.callers[static_cast<size_t>(caller)].c_str());
   }
 }
-template <class Body> static bool guarded_without_gil(const Command*& at, Body body) {
-  return guarded(at, [&](const Command*& at) {
+template <class Body> static bool guarded_without_gil(const Recording* self, const Command*& at, Body body) {
+  return guarded(self, at, [&](const Command*& at) {
     const WithoutGil released;
     body(at);
   });
@@ -411,7 +413,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   }
   const Command* at = nullptr;
   const bool graphs_missing = as_graph && (!self->graph || (times > 1 && !self->graph_of_many));
-  if (graphs_missing && !guarded(at, [&](const Command*& at) { make_graphs(self, at, times); })) return nullptr;
+  if (graphs_missing && !guarded(self, at, [&](const Command*& at) { make_graphs(self, at, times); })) return nullptr;
   int64_t step = 0;
   const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
@@ -436,7 +438,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   };
   const int all = static_cast<int>(self->steps.commands.size());
   while (step < times) {  // what was done before an error is done, as it would be without a recording
-    if (!guarded_without_gil(at, some_steps)) {
+    if (!guarded_without_gil(self, at, some_steps)) {
       const PendingError raised;
       if (step) leave(self, call, all);
       leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
@@ -587,7 +589,7 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
                                                    : call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
-  const bool done = guarded(at, [&](const Command*& at) {
+  const bool done = guarded(self, at, [&](const Command*& at) {
     const Snapshot saved(self, call);
     const WithoutGil released;
     const Serial alone(self->serial);

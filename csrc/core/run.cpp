@@ -56,18 +56,26 @@ static thread_local bool hold_gil = false;
 HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
 HoldGil::~HoldGil() { hold_gil = before_; }
 
-bool raise_kernel_error(const char* kernel, const char* operation) {
+// "take: index 9 ..." as an error of `caller`: what `renamed` (dlcore/_arguments.py) makes of it in an eager call.
+static std::string as_of(const char* caller, const std::exception& fault) {
+  const std::string text = fault.what();
+  const size_t colon = text.find(':');
+  const bool names = colon != std::string::npos && text.find(' ') > colon;
+  return caller && names ? caller + text.substr(colon) : text;
+}
+
+bool raise_kernel_error(const char* kernel, const char* operation, const char* caller) {
   try {
     throw;
   } catch (const PythonRaised&) {  // the error is set
   } catch (const IndexFault& fault) {
-    PyErr_SetString(PyExc_IndexError, fault.what());
+    PyErr_SetString(PyExc_IndexError, as_of(caller, fault).c_str());
   } catch (const ValueFault& fault) {
-    PyErr_SetString(PyExc_ValueError, fault.what());
+    PyErr_SetString(PyExc_ValueError, as_of(caller, fault).c_str());
   } catch (const LinAlgFault& fault) {
     const Ref linalg = Ref::own(PyImport_ImportModule("numpy.linalg"));
     const Ref kind = linalg ? attribute(linalg.get(), "LinAlgError") : Ref{};
-    if (kind) PyErr_SetString(kind.get(), fault.what());
+    if (kind) PyErr_SetString(kind.get(), as_of(caller, fault).c_str());
   } catch (const std::bad_alloc&) {
     PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
                  operation, static_cast<long long>(memory_stats().in_use));

@@ -362,7 +362,10 @@ static PyObject* subscript_quickly(PyObject* self, PyObject* index) {
 }
 
 static PyObject* subscript(PyObject* self, PyObject* index) {
-  if (PyObject* found = subscript_quickly(self, index)) return found;
+  const bool noted = begin_call("getitem");
+  PyObject* found = subscript_quickly(self, index);
+  if (noted) end_call();
+  if (found) return found;
   if (PyErr_Occurred()) {
     const bool named = PyErr_ExceptionMatches(PyExc_IndexError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
                        PyErr_ExceptionMatches(PyExc_ValueError);

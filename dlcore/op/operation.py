@@ -30,7 +30,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-from dlcore._arguments import renamed
+from dlcore._arguments import calling
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
@@ -450,10 +450,8 @@ class Op:
         chosen = range(len(names)) if asked is None else [names.index(name) for name in asked]
 
         def composed(*args: Any) -> Any:
-            try:
+            with calling(self.name):
                 return composite(*[args[k] for k in chosen])
-            except (TypeError, ValueError, IndexError, OverflowError) as error:
-                raise renamed(error, self.name) from error
 
         return composed
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore._arguments import boolean, operand, renamed
+from dlcore._arguments import boolean, calling, operand
 from dlcore.dtypes import DTYPES, float32, float64, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
@@ -124,10 +124,8 @@ def searchsorted(x: Any, values: Any, side: str = "left", sorter: Any = None, *,
     x, sorter = operand(x, "searchsorted"), operand(sorter, "searchsorted", "sorter")
     if sorter.shape != x.shape or not x.ndim:
         raise ShapeError(f"searchsorted: a sorter of shape {sorter.shape} does not fit a sequence of shape {x.shape}")
-    try:
+    with calling("searchsorted"):
         ordered_x = gather(x, sorter, -1)
-    except (TypeError, IndexError) as error:
-        raise renamed(error, "searchsorted") from error
     return _search(ordered_x, values, side)
 
 
