@@ -69,6 +69,30 @@ def test_tables_have_no_gradient():
         dl.rotary_embedding(x, table, table.detach()).sum().backward()
 
 
+@pytest.mark.parametrize("make", [nn.RotaryEmbedding, nn.SinusoidalPositionalEncoding])
+def test_tables_of_float64_are_computed_in_it(make):
+    module, x = make(4, 500), np.ones((1, 1, 500, 4))
+    angles = np.outer(np.arange(500), 10000.0 ** -(np.arange(0, 4, 2) / 4))
+    sines, cosines = np.sin(angles), np.cos(angles)
+    want = np.hstack([cosines - sines, cosines + sines])
+    if make is nn.SinusoidalPositionalEncoding:
+        want = 1 + np.stack([sines, cosines], -1).reshape(500, 4)
+    step = dl.capture(lambda x: module(x))
+    step(dl.ones(1, 1, 500, 4))
+    first = step(dl.tensor(x)).numpy()  # recorded before the tables have been made
+    for found in (first, module(dl.tensor(x)).numpy(), step(dl.tensor(x)).numpy(), module.to(dl.float64)(dl.tensor(x))):
+        np.testing.assert_allclose(np.asarray(found)[0, 0], want, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("make", [nn.RotaryEmbedding, nn.SinusoidalPositionalEncoding])
+def test_a_position_that_grows_makes_no_recordings(make):
+    module, x = make(4, 16), dl.ones(1, 1, 2, 4)
+    step = dl.capture(lambda x, position: module(x, position))
+    for k in range(5):
+        assert np.array_equal(step(x, dl.tensor(k)).numpy(), module(x, dl.tensor(k)).numpy())
+    assert step.recordings == 1
+
+
 def test_buffers_are_not_saved():
     assert nn.RotaryEmbedding(4, 8).state_dict() == {} == nn.SinusoidalPositionalEncoding(4).state_dict()
 
