@@ -789,6 +789,62 @@ def test_errors_inside_a_step():
     assert trainer.state() == eager.state()
 
 
+LABELS = [np.array(a) for a in ([1, 2], [1, 9])]
+ROWS, SQUARE, THREE = np.ones((2, 3), np.float32), np.ones((4, 4), np.float32), np.ones(3, np.float32)
+PACKED = nn.LSTM(4, 3)
+
+
+def packed(x, lengths):
+    return nn.utils.rnn.pad_packed_sequence(PACKED(nn.utils.rnn.pack_padded_sequence(x, lengths))[0])[0]
+
+
+BAD_VALUES = {  # a function, what it takes, and the same with values that it refuses
+    "getitem": (lambda x, i: x[i], (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "getitem, axis 1": (lambda x, i: x[:, i], (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "getitem, two": (lambda x, i: x[i, i], (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "index_put": (lambda x, i: dl.index_put(x, (i, i), 0.0), (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "index_put_": (lambda x, i: (x * 1).index_put_(i, 0.0), (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "index_select": (lambda x, i: dl.index_select(x, 0, i), (SQUARE, LABELS[0]), (SQUARE, LABELS[1])),
+    "one_hot": (lambda i: dl.one_hot(i, 4), (LABELS[0],), (LABELS[1],)),
+    "searchsorted": (lambda x, i: dl.searchsorted(x, 1.0, sorter=i), (THREE, np.arange(3)), (THREE, np.arange(3) + 7)),
+    "embedding": (lambda i, w: dl.embedding(i, w), (LABELS[0], SQUARE), (LABELS[1], SQUARE)),
+    "embedding_bag": (lambda i, w: dl.embedding_bag(i, w), (LABELS[0][None], SQUARE), (LABELS[1][None], SQUARE)),
+    "cross_entropy": (lambda x, i: dl.cross_entropy(x, i), (ROWS, LABELS[0]), (ROWS, LABELS[1])),
+    "nll_loss": (lambda x, i: dl.nll_loss(x, i), (ROWS, LABELS[0]), (ROWS, LABELS[1])),
+    "multi_margin_loss": (lambda x, i: dl.multi_margin_loss(x, i), (ROWS, LABELS[0]), (ROWS, LABELS[1])),
+    "linear_cross_entropy": (
+        lambda x, w, i: dl.linear_cross_entropy(x, w, i), (ROWS, ROWS, LABELS[0] - 1), (ROWS, ROWS, LABELS[1] - 1)),
+    "binary_cross_entropy": (
+        lambda x, w: dl.binary_cross_entropy(x, x, w), (THREE / 2, THREE), (THREE * 2, THREE)),
+    "gaussian_nll_loss": (lambda x, v: dl.gaussian_nll_loss(x, x, v), (THREE, THREE), (THREE, -THREE)),
+    "max_unpool2d": (
+        lambda x, i: dl.max_unpool2d(x, i, 2),
+        (SQUARE[None, :2, :2], np.array([[[0, 2], [8, 10]]])), (SQUARE[None, :2, :2], np.array([[[0, -2], [8, 10]]]))),
+    "max_unpool1d": (
+        lambda x, i: dl.max_unpool1d(x, i, 2), (ROWS[:1, :2], np.array([[0, 2]])), (ROWS[:1, :2], np.array([[0, 4]]))),
+    "pack_padded_sequence": (
+        packed, (np.ones((3, 2, 4), np.float32), np.array([3, 2])), (np.ones((3, 2, 4), np.float32), np.array([9, 2]))),
+    "scaled_dot_product_attention": (
+        lambda x, n: dl.scaled_dot_product_attention(x, x, x, lengths=n),
+        (np.ones((1, 2, 3, 4), np.float32), np.array([3])), (np.ones((1, 2, 3, 4), np.float32), np.array([4]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_values_are_the_error_of_an_eager_call(name):
+    function, good, bad = BAD_VALUES[name]
+    good, bad = [dl.tensor(a) for a in good], [dl.tensor(a) for a in bad]
+    with pytest.raises((IndexError, ValueError)) as expected:
+        function(*bad)
+    step = dl.capture(function)
+    want = bits(function(*good))
+    assert [bits(step(*good)) for _ in range(3)] == [want] * 3
+    with pytest.raises(type(expected.value)) as raised:
+        step(*bad)
+    assert str(raised.value) == str(expected.value) and str(raised.value).startswith(name.partition(",")[0] + ": ")
+    assert bits(step(*good)) == want and step.recordings == 1
+
+
 def test_a_captured_step_inside_another():
     w, v = nn.Parameter(dl.ones(2)), nn.Parameter(dl.ones(2))
     factor = 2.0

@@ -171,11 +171,29 @@ def test_wrong_tokens():
     cache = model.cache()
     with dl.no_grad():
         model(tokens_of(1, 10), cache)
-        with pytest.raises(dl.ShapeError, match="it is full: it holds 10 of 12 tokens, and 3 come"):
+        with pytest.raises(ValueError, match="it is full: it holds 10 of 12 tokens, and 3 come"):
             model(tokens_of(1, 3), cache)
         with pytest.raises(dl.ShapeError, match="a batch of 2 for a cache of 1"):
             model(tokens_of(2, 1), cache)
         assert model(tokens_of(1, 2), cache).shape == (1, 2, 11) and len(cache) == 12
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary", "none"])
+def test_a_full_cache_is_the_same_error_in_replays_and_nothing_is_written(positions):
+    model = models.GPT(vocabulary=11, layers=1, heads=2, width=8, context=4, positions=positions).eval()
+    cache = model.cache()
+    with dl.no_grad():
+        step = dl.capture(lambda tokens: model(tokens, cache))
+        for k in range(4):
+            step(dl.tensor([[k]]))
+        keys = cache.keys[0].numpy().copy()
+        for call in (step, step, lambda tokens: model(tokens, cache)):
+            with pytest.raises(ValueError, match=r"^KVCache: it is full: it holds 4 of 4 tokens, and 1 come$"):
+                call(dl.tensor([[5]]))
+        assert len(cache) == 4 and np.array_equal(cache.keys[0].numpy(), keys)
+        cache.reset()
+        step(dl.tensor([[0]]))
+    assert len(cache) == 1
 
 
 # ---- GPT-2's files --------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def test_distances_and_angles():
         (lambda: dl.binary_cross_entropy(dl.full(3, 1.5), dl.ones(3)), ValueError, "of logits take binary_cross"),
         (lambda: dl.binary_cross_entropy(P, Q, dl.ones(2, 6, 5)), dl.ShapeError, r"a weight of shape \(2, 6, 5\)"),
         (lambda: dl.quantile_loss(X, Y, 1.5), ValueError, r"quantile 1\.5 is not between 0 and 1"),
-        (lambda: dl.gaussian_nll_loss(X, Y, -P), ValueError, "gaussian_nll_loss: var has a negative element"),
+        (lambda: dl.gaussian_nll_loss(X, Y, -P), ValueError, r"gaussian_nll_loss: var -0\.\d* at position .* is neg"),
         (lambda: dl.gaussian_nll_loss(X, Y, P[:, :2]), dl.ShapeError, "gaussian_nll_loss: shapes do not broadcast"),
         (lambda: dl.cosine_embedding_loss(X, Y, SIGNS), dl.ShapeError, "cosine_embedding_loss: target has shape"),
         (lambda: dl.hinge_loss(X, SIGNS, reduction="all"), ValueError, "hinge_loss: reduction 'all' is not one of"),

@@ -159,7 +159,7 @@ def test_new_lengths_are_not_recorded_anew():
         for want, got in zip(step(x, given), captured(x, given), strict=True):
             assert np.array_equal(want.detach().numpy(), got.detach().numpy())
     assert captured.recordings == 1
-    with pytest.raises(ValueError, match=r"lstm_forward: lengths\[1\] is 7, not between 1 and 6 steps"):
+    with pytest.raises(ValueError, match=r"pack_padded_sequence: lengths\[1\] is 7, not between 1 and 6 steps"):
         captured(x, dl.tensor([1, 7, 2]))
 
 
@@ -198,7 +198,7 @@ def test_examples_of_a_vmap_are_one_batch():
     found = dl.func.vmap(packed)(x, lengths)
     for k in range(6):
         np.testing.assert_allclose(found[k].detach().numpy(), packed(x[k], lengths[k]).detach().numpy(), atol=1e-14)
-    with pytest.raises(ValueError, match=r"gru_forward: lengths\[11\] is 1., not between 1 and 5 steps"):
+    with pytest.raises(ValueError, match=r"pack_padded_sequence: lengths\[11\] is 1., not between 1 and 5 steps"):
         dl.func.vmap(packed)(x, lengths + dl.tensor([[0, 0]] * 5 + [[0, 9]]))
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import instance, integer, number, operand
+from dlcore._arguments import calling, instance, integer, number, operand
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._device import Device
@@ -43,6 +43,7 @@ from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import DType, bool_, float32, int64
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
+from dlcore.ops.limits import checked
 from dlcore.random import drawn_seed, uniform
 from dlcore.random.generator import Generator
 
@@ -82,11 +83,12 @@ class KVCache:
         self.position.fill_(0)
 
     def room(self, batch: int, tokens: int) -> Behind:
-        """Places for ``tokens`` more of each of ``batch`` texts. Raises ShapeError where they do not fit."""
+        """Places for ``tokens`` more of each of ``batch`` texts. Raises ValueError where there is no room for them, in
+        replays too, before anything is written, and ShapeError for another number of texts."""
         if batch != self.shape[0]:
             raise ShapeError(f"KVCache: a batch of {batch} for a cache of {self.shape[0]}")
         if not _C.is_recording() and len(self) + tokens > self.shape[2]:
-            raise ShapeError(f"KVCache: it is full: it holds {len(self)} of {self.shape[2]} tokens, and {tokens} come")
+            raise ValueError(f"KVCache: it is full: it holds {len(self)} of {self.shape[2]} tokens, and {tokens} come")
         return Behind(self, tokens)
 
 
@@ -96,8 +98,9 @@ class Behind:
 
     def __init__(self, cache: KVCache, tokens: int):
         self.cache, device = cache, cache.position.device
+        with calling("KVCache"):
+            self.lengths = checked(add(cache.position.reshape(1), tokens), tokens, cache.shape[2], "cache")
         self.positions = add(cache.position, arange(tokens, device=device))
-        self.lengths = add(cache.position.reshape(1), tokens)
 
     def append(self, layer: int, key: Any, value: Any) -> tuple[Tensor, Tensor]:
         """Write ``key`` and ``value`` (B, heads, T, head size) to their places; returns all of the layer's."""

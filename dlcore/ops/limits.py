@@ -1,20 +1,21 @@
-"""Numbers kept within limits."""
+"""Numbers kept within limits, or refused beyond them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from dlcore.dtypes import INTEGERS
 from dlcore.errors import ShapeError
-from dlcore.op import ErrorInput, Sample, Spec, Workload
+from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, operation
 from dlcore.ops._pointwise import ANY, Pointwise, ends, specials
-from dlcore.ops._workloads import MILLION, RAGGED
+from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.elementwise import ge, gt, le, logical_and, logical_or, lt, where
 
-__all__ = ["clip"]
+__all__ = ["checked", "clip"]
 
 
 class _Limits(Pointwise):
@@ -97,3 +98,45 @@ def _(dout: Any, x: Any, min: Any, max: Any, needs_input_grad: Sequence[bool]) -
         found[2] = where(taken, dout, 0)
     return found
 
+
+
+# ---- refused --------------------------------------------------------------------------------------------------------
+
+_KINDS = ("var", "label", "place", "cache", "length")  # as csrc/elementwise/checked.inl has them
+
+
+@operation(
+    family="elementwise", kernels={"cuda": "elementwise.checked:checked"}, ulp=0, batching="pointwise",
+    params=lambda low, high, what: (low, high, _KINDS.index(what)), reference=lambda x: np.array(x),
+    gradient={"x": lambda dout: dout}, cost=lambda x: (2.0 * math.prod(x.shape), bytes_of(x, x)),
+    samples=[
+        Sample((33, 65), low=0.0, high=math.inf, what="var", why="no multiple of a vector"),
+        Sample((), low=-math.inf, high=math.inf, what="var", why="0-d"),
+        Sample((0, 3), low=0.0, high=1.0, what="var", why="empty"),
+        Sample(np.array([0.0, np.nan, np.inf]), low=0.0, high=math.inf, what="var", why="special values", grad=False),
+        Sample(np.array([[0, 3], [2, 1]]), low=0, high=3, what="place", why="integers"),
+        Sample(np.array([3, 0], np.uint8), low=0, high=3, what="length", why="bytes"),
+    ],
+    error_inputs=[
+        ErrorInput(kind, f"checked: {text}", np.array(x), low=low, high=high, what=what)
+        for kind, text, x, low, high, what in (
+            (ValueError, "var -0.5 at position (1, 0) is negative", [[1.0], [-0.5]], 0, math.inf, "var"),
+            (IndexError, "label 3 at position 1 is out of range for 3 classes", [0, 3], 0, 2, "label"),
+            (IndexError, "index -1 at position 0 is out of range for an output of 4 places", [-1, 9], 0, 3, "place"),
+            (ValueError, "it is full: it holds 7 of 8 tokens, and 2 come", 9, 2, 8, "cache"),
+            (ValueError, "lengths[1] is 0, not between 1 and 5 steps", [5, 0], 1, 5, "length"),
+        )
+    ],
+    workloads=[Workload((MILLION,), (0.0, math.inf, "var"), "1M"), Workload(((8,),), (0.0, math.inf, "var"), "small")],
+    baselines={"torch": "None if ((x < low) | (x > high)).any() else x.clone()"},
+)  # fmt: skip
+def checked(
+    x: Annotated[Spec, Domain(0.0, 1.0, strict=True)], low: float, high: float,
+    what: Literal["var", "label", "place", "cache", "length"],
+) -> Spec:
+    """A copy of `x`, each element of which is at least `low` and at most `high`, or NaN.
+
+    Otherwise it raises ValueError, or IndexError for labels and places, with the element and its position; `what` says
+    in which words ("cache": `low` is how many come, the element with how many it is full).
+    """
+    return Spec(x.shape, x.dtype)

@@ -7,21 +7,21 @@ sample. Shapes must agree as each says: an input (N, 1) is no match for a target
 from __future__ import annotations
 
 import math
-import re
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from dlcore import _C
-from dlcore._arguments import axis_of, boolean, choice, integer, number, operand, renamed
+from dlcore._arguments import axis_of, boolean, calling, choice, integer, number, operand
+from dlcore.dtypes import int64
 from dlcore.errors import ShapeError
 from dlcore.ops import pairs
+from dlcore.ops._constants import positions
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.activation import relu, sigmoid
 from dlcore.ops.elementwise import (
     abs,
     add,
+    cast,
     div,
     eq,
     exp,
@@ -40,10 +40,10 @@ from dlcore.ops.elementwise import (
     where,
 )
 from dlcore.ops.gather import gather, take
-from dlcore.ops.likelihood import check_weight, class_axis, indices
+from dlcore.ops.likelihood import check_weight, class_axis
+from dlcore.ops.limits import checked
 from dlcore.ops.loss import REDUCTIONS, reduced
 from dlcore.ops.movement import squeeze, unsqueeze
-from dlcore.ops.reduce import any as any_of
 from dlcore.ops.reduce import max, sum
 from dlcore.ops.units import softplus
 
@@ -55,28 +55,6 @@ __all__ = [
 ]  # fmt: skip
 
 _bce, _bce_logits, _kl_div = pairs.of_probabilities, pairs.of_logits, pairs.divergence
-
-
-class _Calling:
-    """Errors of the operations inside as those of the function ``name``, which the caller knows. ``classes``: how many
-    there are, where an index out of range is a label."""
-
-    __slots__ = ("classes", "name")
-
-    def __init__(self, name: str):
-        self.name, self.classes = name, 0
-
-    def __enter__(self) -> _Calling:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        found = self.classes and re.match(r"\w+: index (-?\d+) at position ([^i]*) is out of range", str(error))
-        if found:
-            label = int(found[1]) + (self.classes if int(found[1]) < 0 else 0)  # see _indices
-            place = f"at position {found[2]} is out of range for {self.classes} classes"
-            raise IndexError(f"{self.name}: label {label} {place}") from None
-        if isinstance(error, TypeError | ValueError | OverflowError | RuntimeError | IndexError):
-            raise renamed(error, self.name) from None
 
 
 def _reduction(reduction: Any, name: str) -> str:
@@ -126,15 +104,15 @@ def multi_margin_loss(
     margin = number(margin, f"{name}: margin")
     if integer(p, f"{name}: p") not in (1, 2):
         raise ValueError(f"{name}: p {p} is neither 1 nor 2")
-    with _Calling(name) as calling:
+    with calling(name):
         x, target = operand(input, name, "input"), operand(target, name, "target")
         axis = _class_axis(name, x, target)
         if x.ndim > 2:
             raise ShapeError(f"{name}: input has shape {x.shape}, expected (N, C) or (C,)")
-        classes = calling.classes = x.shape[axis]
-        index = unsqueeze(indices(target, classes), axis)
+        classes = x.shape[axis]
+        index = unsqueeze(cast(checked(target, 0, classes - 1, "label"), int64), axis)
         beyond = relu(add(sub(x, gather(x, index, axis)), margin))
-        terms = where(ne(index, np.arange(classes)), square(beyond) if p == 2 else beyond, 0.0)
+        terms = where(ne(index, positions(classes, x)), square(beyond) if p == 2 else beyond, 0.0)
         losses = div(sum(terms, axis), classes)
         if weight is not None:
             losses = mul(losses, take(_class_weight(name, weight, classes), squeeze(index, axis)))
@@ -157,7 +135,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     name, kind = "binary_cross_entropy", _reduction(reduction, "binary_cross_entropy")
     if weight is None:
         return _bce(input, target, kind)
-    with _Calling(name):
+    with calling(name):
         return reduced(_weighted(name, _bce(input, target, "none"), weight), kind)
 
 
@@ -184,7 +162,7 @@ def binary_cross_entropy_with_logits(
     name, kind = "binary_cross_entropy_with_logits", _reduction(reduction, "binary_cross_entropy_with_logits")
     if weight is None and pos_weight is None:
         return _bce_logits(input, target, kind)
-    with _Calling(name):
+    with calling(name):
         if pos_weight is None:
             losses = _bce_logits(input, target, "none")
         else:
@@ -211,7 +189,7 @@ def focal_loss(
     """
     name, kind = "focal_loss", _reduction(reduction, "focal_loss")
     gamma = number(gamma, f"{name}: gamma")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         losses, s = _bce_logits(x, t, "none"), sigmoid(x)
         if gamma:
@@ -230,7 +208,7 @@ def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     tensor(0.6931)
     """
     name, kind = "soft_margin_loss", _reduction(reduction, "soft_margin_loss")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         return reduced(softplus(neg(mul(x, t)), 1.0, math.inf), kind)
 
@@ -243,7 +221,7 @@ def hinge_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "m
     """
     name, kind = "hinge_loss", _reduction(reduction, "hinge_loss")
     margin = number(margin, f"{name}: margin")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         return reduced(relu(sub(margin, mul(x, t))), kind)
 
@@ -259,7 +237,7 @@ def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction
     """
     name, kind = "hinge_embedding_loss", _reduction(reduction, "hinge_embedding_loss")
     margin = number(margin, f"{name}: margin")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         near, far = where(ne(t, -1), x, 0.0), where(ne(t, 1), _not_negative(sub(margin, x)), 0.0)
         return reduced(add(near, far), kind)
@@ -276,7 +254,7 @@ def margin_ranking_loss(
     """
     name, kind = "margin_ranking_loss", _reduction(reduction, "margin_ranking_loss")
     margin = number(margin, f"{name}: margin")
-    with _Calling(name):
+    with calling(name):
         a, b, t = _alike(name, input1=input1, input2=input2, target=target)
         return reduced(_not_negative(sub(margin, mul(t, sub(a, b)))), kind)
 
@@ -288,7 +266,7 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
     tensor([0.6])
     """
     name, eps = "cosine_similarity", number(eps, "cosine_similarity: eps")
-    with _Calling(name):
+    with calling(name):
         a, b = operand(x1, name, "x1"), operand(x2, name, "x2")
         product = mul(a, b)
         along = axis_of(axis, f"{name}: axis", product.shape) - product.ndim
@@ -306,7 +284,7 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
     kept = boolean(keepdims, f"{name}: keepdims")
     if not p > 0:
         raise ValueError(f"{name}: p {p} is not positive")
-    with _Calling(name):
+    with calling(name):
         d = add(sub(operand(x1, name, "x1"), operand(x2, name, "x2")), eps)
         if p == 2:
             return sqrt(sum(square(d), -1, kept))
@@ -327,7 +305,7 @@ def cosine_embedding_loss(
     """
     name, kind = "cosine_embedding_loss", _reduction(reduction, "cosine_embedding_loss")
     margin, tiny = number(margin, f"{name}: margin"), 1e-12
-    with _Calling(name):
+    with calling(name):
         (a, b), t = _alike(name, input1=input1, input2=input2), operand(target, name, "target")
         if a.ndim not in (1, 2) or t.shape != a.shape[:-1]:
             raise ShapeError(f"{name}: target has shape {t.shape}, inputs {a.shape}: expected (N,) and (N, D)")
@@ -351,7 +329,7 @@ def triplet_margin_loss(
     """
     name, kind = "triplet_margin_loss", _reduction(reduction, "triplet_margin_loss")
     margin, swapped = number(margin, f"{name}: margin"), boolean(swap, f"{name}: swap")
-    with _Calling(name):
+    with calling(name):
         a, near, far = _alike(name, anchor=anchor, positive=positive, negative=negative)
         away = pairwise_distance(a, far, p, eps)
         if swapped:
@@ -371,7 +349,7 @@ def quantile_loss(input: Any, target: Any, quantile: float = 0.5, reduction: str
     q = number(quantile, f"{name}: quantile")
     if not 0 <= q <= 1:
         raise ValueError(f"{name}: quantile {q} is not between 0 and 1")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         d = sub(t, x)
         return reduced(maximum(mul(d, q), mul(d, q - 1)), kind)
@@ -412,7 +390,7 @@ def poisson_nll_loss(
     name, kind = "poisson_nll_loss", _reduction(reduction, "poisson_nll_loss")
     logs, whole = boolean(log_input, f"{name}: log_input"), boolean(full, f"{name}: full")
     eps = number(eps, f"{name}: eps")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         losses = sub(exp(x), mul(t, x)) if logs else sub(x, mul(t, log(add(x, eps))))
         if whole:
@@ -430,7 +408,7 @@ def gaussian_nll_loss(
 
     `input`, `target`: of one shape; `var`: a number, that shape, that shape without the last axis, or with a last axis
     of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
-    ValueError for a negative variance (in a recorded function it becomes `eps`).
+    ValueError for a negative variance.
 
     >>> dl.gaussian_nll_loss(dl.tensor([1.0]), dl.tensor([3.0]), dl.tensor([1.0]))
     tensor(2.)
@@ -439,7 +417,7 @@ def gaussian_nll_loss(
     whole, eps = boolean(full, f"{name}: full"), number(eps, f"{name}: eps")
     if eps <= 0:
         raise ValueError(f"{name}: eps {eps} is not positive")
-    with _Calling(name):
+    with calling(name):
         x, t = _alike(name, input=input, target=target)
         v = _variance(name, x, var, eps)
         losses = mul(add(log(v), div(square(sub(x, t)), v)), 0.5)
@@ -455,7 +433,6 @@ def _variance(name: str, x: Any, var: Any, eps: float) -> Any:
         v = unsqueeze(v, -1)
     if broadcast_shapes(name, x.shape, v.shape) != x.shape:
         raise ShapeError(f"{name}: var has shape {v.shape}, which does not fit input of shape {x.shape}")
+    v = checked(v, 0.0, math.inf, "var")
     low = v.detach()
-    if not _C.is_recording() and bool(any_of(lt(low, 0))):
-        raise ValueError(f"{name}: var has a negative element")
     return add(v, where(lt(low, eps), sub(eps, low), 0.0))

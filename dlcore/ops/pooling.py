@@ -13,6 +13,7 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops._windows import Ints, batched, lengths_of_windows, over_space, spatial, with_space
 from dlcore.ops.avg_pool import avg_pool, sums_planes, whole_mean
 from dlcore.ops.elementwise import abs, mul, pow
+from dlcore.ops.limits import checked
 from dlcore.ops.max_pool import max_pool, max_pool_indices, maxima
 from dlcore.ops.movement import reshape
 from dlcore.ops.scattering import scatter
@@ -255,6 +256,7 @@ def _unpooled(
         size = _asked(output_size, size, stride, x, name, layout)
     if min(size) < 1 or min(stride) < 1:
         raise ShapeError(f"{name}: the output would be {size} in space")
+    index = checked(index, 0, math.prod(size) - 1, "place")
     axis = 2 if layout == "NCHW" else 1
     flat = with_space(x.shape, (math.prod(space),), layout)
     zeros = _C.full(with_space(x.shape, (math.prod(size),), layout), 0, x.dtype, x.device.code)

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, choice, integer, listed, number, operand
+from dlcore._arguments import boolean, calling, choice, integer, listed, number, operand
 from dlcore._operations import pad
 from dlcore._tensor import Tensor, arange, tensor
 from dlcore.dtypes import int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import lt, where
 from dlcore.ops.gather import take
+from dlcore.ops.limits import checked
 from dlcore.ops.movement import reshape, stack
 from dlcore.ops.shaping import part, select, swapaxes
 
@@ -174,6 +175,8 @@ def pack_padded_sequence(
             raise DTypeError(f"{name}: lengths are integers, not {lengths.dtype.name}")
         if lengths.shape != (batch,):
             raise ShapeError(f"{name}: lengths have shape {lengths.shape}, not ({batch},), for {batch} rows")
+        with calling(name):
+            lengths = checked(lengths, 1, steps, "length")
         if lengths.device.type == "cpu" and not _C.is_recording() and not _C.batch_depth():
             _check_lengths(name, lengths.tolist(), steps, in_order)
         counts = lengths.astype(int64).to(x.device)
