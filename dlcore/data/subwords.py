@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ def load_tokenizer(path: Any) -> SubwordTokenizer:
     for a file that holds none.
     """
     path = as_path(path, "load_tokenizer: path")
-    with naming(path):
-        text = path.read_text(encoding="utf-8")
     try:
+        with naming(path):
+            text = path.read_text(encoding="utf-8")
         return SubwordTokenizer(text)
     except ValueError as error:
         raise ValueError(f"load_tokenizer: {path}: {error}") from None
@@ -34,7 +35,8 @@ def load_tokenizer(path: Any) -> SubwordTokenizer:
 class SubwordTokenizer(Recordable):
     """Parts of words as tokens, by the rules in ``rules``, the JSON text of a tokenizer of the library `tokenizers`.
 
-    `load_tokenizer` reads one from a file. It can be saved with a model, as a transform can.
+    `load_tokenizer` reads one from a file. It can be saved with a model, as a transform can. Texts of any length are
+    encoded whole, whatever limit and padding the rules have.
     """
 
     recorded_methods = frozenset(("size",))
@@ -49,6 +51,8 @@ class SubwordTokenizer(Recordable):
             self._tokenizer = Tokenizer.from_str(rules)
         except Exception as error:  # it raises no narrower class
             raise ValueError(f"it holds no tokenizer: {error}") from None
+        self._tokenizer.no_truncation()  # published files often cut texts to the context of their model,
+        self._tokenizer.no_padding()  # and fill up short ones
         self._size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
     def recorded_state(self) -> Any:
@@ -68,9 +72,14 @@ class SubwordTokenizer(Recordable):
         return self._size
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """The numbers of the tokens of ``text``, without the special ones that begin or end a text: int64 (n,)."""
+        """The numbers of the tokens of ``text``, without the special ones that begin or end a text: int64 (n,).
+
+        Raises ValueError for half of a surrogate pair, which is no character.
+        """
         if not isinstance(text, str):
             raise TypeError(f"SubwordTokenizer: {shown(text)} is not a text")
+        if half := re.search("[\ud800-\udfff]", text):
+            raise ValueError(f"SubwordTokenizer: {half[0]!r} at {half.start()} is half of a surrogate pair")
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
     def decode(self, numbers: Any) -> str:
