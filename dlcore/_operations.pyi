@@ -20,7 +20,7 @@ __all__ = [
     "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
-    "cat", "cbrt", "ceil", "celu", "channel_shuffle", "checked", "chunk", "clamp", "clip", "col2im", "column_stack",
+    "cat", "cbrt", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack",
     "combinations", "concat", "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
     "count_nonzero", "crop", "cross", "cross_entropy", "ctc_loss", "cummax", "cummin", "cumprod", "cumsum",
@@ -646,13 +646,6 @@ def channel_shuffle(x: Operand, groups: int, layout: Literal['NCHW', 'NHWC'] = '
 
     >>> dl.channel_shuffle(dl.arange(4).reshape(1, 4, 1), 2).tolist()
     [[[0], [2], [1], [3]]]
-    """
-
-def checked(x: Operand, low: float, high: float, what: Literal['var', 'label', 'place', 'cache', 'length']) -> Tensor:
-    """A copy of `x`, each element of which is at least `low` and at most `high`, or NaN.
-
-    Otherwise it raises ValueError, or IndexError for labels and places, with the element and its position; `what` says
-    in which words ("cache": `low` is how many come, the element with how many it is full).
     """
 
 def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:

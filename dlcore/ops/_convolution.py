@@ -67,13 +67,10 @@ def image(batch: int, channels: int, size: Sequence[int], layout: str) -> Length
 
 
 def promoted(name: str, specs: Sequence[Spec | None], operands: Sequence[str]) -> Sequence[Any]:
-    """The widest dtype of all operands; raises DTypeError for integers, which images of bytes are by mistake."""
+    """The widest dtype of all operands; raises DTypeError for integers."""
     for spec, operand in zip(specs, operands, strict=True):
-        if spec is not None and not spec.dtype.is_float:
-            raise DTypeError(
-                f"{name}: {operand} {spec.shape} is of {spec.dtype.name}; it must be of a floating dtype: "
-                f"{operand}.float(), and bytes of a picture divided by 255"
-            )
+        if spec is not None:
+            check_floating(name, operand, spec)
     return widest(specs)
 
 

@@ -15,7 +15,7 @@ from dlcore.ops._pointwise import ANY, Pointwise, ends, specials
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.elementwise import ge, gt, le, logical_and, logical_or, lt, where
 
-__all__ = ["checked", "clip"]
+__all__ = ["clip"]
 
 
 class _Limits(Pointwise):
