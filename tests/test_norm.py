@@ -329,6 +329,8 @@ def test_dropout_of_one_sample_and_of_channels_last():
          "InstanceNorm2d: x of shape (2, 4, 2, 2) has 4 channels, not 3"),
         (lambda: dl.local_response_norm(dl.ones(2, 3), 2), dl.ShapeError,
          "local_response_norm: x has shape (2, 3); it needs axes behind images and channels"),
+        (lambda: dl.local_response_norm(dl.ones(2, 3, 1, dtype=dl.int64), 2), dl.DTypeError,
+         "local_response_norm: x (2, 3, 1) is of int64; it must be of a floating dtype: x.float()"),
         (lambda: dl.local_response_norm(dl.ones(2, 3, 1), 0), ValueError,
          "local_response_norm: size is 0, less than 1"),
         (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p is a probability, not 1.5"),

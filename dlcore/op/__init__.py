@@ -1,7 +1,7 @@
 """The language in which operations are defined: see `dlcore.op.operation`."""
 
 from dlcore.op.cases import ErrorInput, Input, Sample, Workload, flat, lengths_of, shape_of
-from dlcore.op.operation import REGISTRY, Op, as_given, floating, function, operation, widest
+from dlcore.op.operation import REGISTRY, Op, as_given, check_floating, floating, function, operation, widest
 from dlcore.op.signature import (
     EVERYWHERE,
     REQUIRED,
@@ -25,5 +25,6 @@ from dlcore.op.signature import (
 __all__ = [
     "EVERYWHERE", "REGISTRY", "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype",
     "ErrorInput", "Input", "Kind", "Op", "Operand", "OutputMask", "Sample", "Shape", "Signature", "Spec", "Workload",
-    "accepted", "as_given", "flat", "floating", "function", "lengths_of", "named", "operation", "shape_of", "widest",
+    "accepted", "as_given", "check_floating", "flat", "floating", "function", "lengths_of", "named", "operation",
+    "shape_of", "widest",
 ]  # fmt: skip

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
 from dlcore._arguments import calling
-from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
+from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type, uint8
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
@@ -39,7 +39,7 @@ from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
 if TYPE_CHECKING:
     import inspect
 
-__all__ = ["REGISTRY", "Op", "as_given", "floating", "function", "operation", "widest"]
+__all__ = ["REGISTRY", "Op", "as_given", "check_floating", "floating", "function", "operation", "widest"]
 
 Specs = Sequence[Spec | None]
 Promotion = Callable[[Specs], Sequence[DType | None]]
@@ -63,6 +63,16 @@ def floating(specs: Specs) -> Sequence[DType | None]:
 def as_given(specs: Specs) -> Sequence[DType | None]:
     """Operands as they are; Python floats become the default float."""
     return [None if s is None else default_float() if s.weak and s.dtype.is_float else s.dtype for s in specs]
+
+
+def check_floating(name: str, operand: str, spec: Spec) -> None:
+    """Raises DTypeError for an operand that is not of a floating dtype, as the bytes of pictures are not."""
+    if not spec.dtype.is_float:
+        picture = ", and bytes of a picture divided by 255" if spec.dtype is uint8 else ""
+        raise DTypeError(
+            f"{name}: {operand} {spec.shape} is of {spec.dtype.name}; it must be of a floating dtype: "
+            f"{operand}.float(){picture}"
+        )
 
 
 class Rule(NamedTuple):
@@ -374,6 +384,8 @@ class Op:
         """Specs of the outputs and extras; None for one that is absent or not wanted. Raises what its rules raise."""
         first = values[self.input_names[0]] if self.input_names else None
         if isinstance(first, Spec) and first.dtype.kind not in self.kinds:
+            if tuple(self.kinds) == ("float",):
+                check_floating(self.name, self.input_names[0], first)
             raise DTypeError(f"{self.name}: does not take {first.dtype.name}")
         found = named(self.infer, values)
         specs = [found] if isinstance(found, Spec) else list(found or ())

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dlcore.dtypes import DType, bool_, default_float, float32, float64, int32, int64, result_type
+from dlcore.dtypes import DType, bool_, float32, float64, int32, int64, result_type
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Op, Spec
+from dlcore.op import Op, Spec, check_floating
 from dlcore.ops._constants import positions
 from dlcore.ops._draw import words_of
 from dlcore.ops.elementwise import add, cast, eq, exp, ge, le, logical_and, lt, minimum, mul, sub, where
@@ -104,13 +104,13 @@ class Attention(Op):
     kinds = ("float", "int", "uint", "bool")
 
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-        """Queries, keys and values to their common floating dtype; a float mask too, but that float32 beside 16 bits
-        stays; what was kept is in float32 or wider."""
+        """Queries, keys and values to their common dtype; a float mask too, but that float32 beside 16 bits stays; what
+        was kept is in float32 or wider. Raises DTypeError for queries, keys and values of integers."""
         names = self.input_names
-        given = dict(zip(names, specs, strict=True))
-        main = [given[n] for n in ("q", "k", "v", "qkv") if n in given]
-        found = result_type((s.dtype, s.weak) for s in main if s is not None)
-        found = found if found.is_float else default_float()
+        main = {n: s for n, s in zip(names, specs, strict=True) if s is not None and n in ("q", "k", "v", "qkv")}
+        for name, given in main.items():
+            check_floating(self.name, name, given)
+        found = result_type((s.dtype, s.weak) for s in main.values())
         kept = {"lse": wide(found), "state": int64}
         targets: list[DType | None] = []
         for name, spec in zip(names, specs, strict=True):

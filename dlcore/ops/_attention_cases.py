@@ -216,6 +216,9 @@ def error_inputs() -> Iterator[ErrorInput]:
     """Shapes, masks, lengths, offsets and attributes that do not fit."""
     for error, text, inputs, attrs in _wrong("attention_forward"):
         yield ErrorInput(error, f"attention_forward: {text}", *inputs, **{"scale": 1.0, **attrs})
+    x = np.zeros((1, 2, 3, 4))
+    text = "attention_forward: k (1, 2, 3, 4) is of int64; it must be of a floating dtype: k.float()"
+    yield ErrorInput(DTypeError, text, x, x.astype(np.int64), x, scale=1.0)
 
 
 def backward_errors() -> Iterator[ErrorInput]:

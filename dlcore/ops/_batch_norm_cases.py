@@ -86,6 +86,8 @@ def training_errors() -> Iterator[ErrorInput]:
     text = f"{name}: momentum is -0.5, not a number from 0 on or None"
     yield ErrorInput(ValueError, text, x, None, None, None, [v, v], momentum=-0.5)
     yield ErrorInput(ValueError, f"{name}: eps is -1.0, not a number from 0 on", x, None, None, None, [], eps=-1.0)
+    text = f"{name}: x (2, 3, 4) is of uint8; it must be of a floating dtype: x.float(), and bytes of a picture divided"
+    yield ErrorInput(DTypeError, text, np.zeros((2, 3, 4), np.uint8), None, None, None, [])
 
 
 def training_workloads() -> Iterator[Workload]:
@@ -154,6 +156,8 @@ def inference_errors() -> Iterator[ErrorInput]:
     x, v = np.zeros((2, 3)), np.ones(3)
     text = "batch_norm_inference: var has shape (2,), not (3,), for x of shape (2, 3)"
     yield ErrorInput(ShapeError, text, x, v, np.zeros(2), None, None)
+    text = "batch_norm_inference: x (2, 3) is of int64; it must be of a floating dtype: x.float()"
+    yield ErrorInput(DTypeError, text, np.zeros((2, 3), np.int64), v, v, None, None)
 
 
 def inference_workloads() -> Iterator[Workload]:

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Spec, widest
+from dlcore.errors import ShapeError
+from dlcore.op import Spec, check_floating, widest
 from dlcore.ops.matmul import matmul
 from dlcore.ops.movement import contiguous, permute, reshape
 from dlcore.ops.rearranging import pad_constant

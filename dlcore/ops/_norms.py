@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.dtypes import DType, default_float, float32, float64, result_type
+from dlcore.dtypes import DType, float32, float64, result_type
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Op, Spec
 from dlcore.ops._domains import limited, without_tiny
@@ -32,12 +32,12 @@ def wide(dtype: DType) -> DType:
 
 def common(specs: Sequence[Spec | None], vectors: int) -> list[DType | None]:
     """Floating dtypes of what is normalised, operand 0, and of the ``vectors`` behind it: one for all, but that
-    those of 16-bit operands may have another."""
+    those of 16-bit operands may have another. Where operand 0 is of integers they are as given, to be refused."""
     there = [s for s in specs[: 1 + vectors] if s is not None]
-    found = result_type((s.dtype, s.weak) for s in there)
-    found = found if found.is_float else default_float()
-    x = there[0].dtype
-    if x.is_float and x.itemsize == 2 and found is not float64:
+    found, x = result_type((s.dtype, s.weak) for s in there), there[0].dtype
+    if not x.is_float:
+        return [s and s.dtype for s in specs[: 1 + vectors]]
+    if x.itemsize == 2 and found is not float64:
         return [None if s is None else s.dtype if s.dtype.is_float else x for s in specs[: 1 + vectors]]
     return [None if s is None else found for s in specs[: 1 + vectors]]
 

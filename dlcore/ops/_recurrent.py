@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore.dtypes import DType, default_float, float32, float64, int64, result_type
+from dlcore.dtypes import DType, float32, float64, int64, result_type
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Op, Spec
+from dlcore.op import Op, Spec, check_floating
 from dlcore.ops._domains import limited
 from dlcore.ops.elementwise import add, cast, gt, sub, where
 from dlcore.ops.gather import gather
@@ -67,11 +67,12 @@ class Recurrent(Op):
         return {"cpu": f"recurrent:{self.name}", "cuda": [(f"recurrent.{layer}:{self.name}", when)]}
 
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-        """One floating dtype for all but lengths, which become int64."""
+        """One floating dtype for all but lengths, which become int64; integers are refused."""
         names, kept = self.signature.operand_names, self.kept.split()
-        ours = [s for n, s in zip(names, specs, strict=True) if s is not None and n != "lengths" and n not in kept]
-        common = result_type((s.dtype, s.weak) for s in ours)
-        common = common if common.is_float else default_float()
+        ours = {n: s for n, s in zip(names, specs, strict=True) if s is not None and n not in ("lengths", *kept)}
+        for name, given in ours.items():
+            check_floating(self.name, name, given)
+        common = result_type((s.dtype, s.weak) for s in ours.values())
         found: list[DType | None] = []
         for name, spec in zip(names, specs, strict=True):
             if spec is None:

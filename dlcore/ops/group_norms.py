@@ -14,8 +14,8 @@ import numpy as np
 
 from dlcore._arguments import boolean, called, choice, integer, number, operand
 from dlcore.dtypes import float32
-from dlcore.errors import ShapeError
-from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload, check_floating
 from dlcore.ops._norms import (
     Layout,
     along,
@@ -178,6 +178,8 @@ def _() -> Iterator[ErrorInput]:
     text = f"{name}: weight has shape (6,), not (4,), for x of shape (2, 6, 4)"
     yield ErrorInput(ShapeError, text, x, np.zeros(6), None, groups=2, layout="NHWC")
     yield ErrorInput(ValueError, f"{name}: eps is -1.0, not a number from 0 on", x, None, None, groups=2, eps=-1.0)
+    text = f"{name}: x (2, 4, 3) is of int64; it must be of a floating dtype: x.float()"
+    yield ErrorInput(DTypeError, text, np.zeros((2, 4, 3), np.int64), None, None, groups=2)
 
 
 @group_norm_forward.workloads
@@ -395,6 +397,7 @@ def local_response_norm(
     numbers = [number(v, f"{name}: {what}") for v, what in ((alpha, "alpha"), (beta, "beta"), (k, "k"))]
     if window < 1:
         raise ValueError(f"{name}: size is {window}, less than 1")
+    check_floating(name, "x", Spec(x.shape, x.dtype))
     if x.ndim < 3:
         raise ShapeError(f"{name}: x has shape {x.shape}; it needs axes behind images and channels")
     return called(name, _by_neighbours, x, window, numbers, channel_axis(x.shape, where))
@@ -402,9 +405,9 @@ def local_response_norm(
 
 def _by_neighbours(x: Any, size: int, numbers: Sequence[float], axis: int) -> Any:
     alpha, beta, k = numbers
-    wide_x = widened(x if x.dtype.is_float else cast(x, float32))
+    wide_x = widened(x)
     widths = [(size // 2, (size - 1) // 2) if d == axis else (0, 0) for d in range(x.ndim)]
     windows = unfold(pad(square(wide_x), widths), axis, size, 1)
     below = pow(add(mul(mean_(windows, windows.ndim - 1), alpha), k), beta)
     out = div(wide_x, below)
-    return cast(out, x.dtype) if x.dtype.is_float and out.dtype is not x.dtype else out
+    return out if out.dtype is x.dtype else cast(out, x.dtype)

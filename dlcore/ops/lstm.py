@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore.dtypes import float32
-from dlcore.errors import ShapeError
+from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload
 from dlcore.ops._recurrent import (
     check_shape,
@@ -208,6 +208,8 @@ def _() -> Iterator[ErrorInput]:
     name, x, w = "lstm_forward", np.zeros((2, 3, 8)), np.zeros((8, 2))
     text = f"{name}: gates have shape (2, 3, 7), not (T, B, 8), for w_hh of shape (8, 2)"
     yield ErrorInput(ShapeError, text, np.zeros((2, 3, 7)), w)
+    text = "lstm_forward: gates (2, 3, 8) is of int64; it must be of a floating dtype: gates.float()"
+    yield ErrorInput(DTypeError, text, np.zeros((2, 3, 8), np.int64), w)
     text = f"{name}: w_hh has shape (8, 3), not (8, 2); another width needs w_hr"
     yield ErrorInput(ShapeError, text, x, np.zeros((8, 3)))
     yield ErrorInput(ShapeError, f"{name}: w_hh has shape (6, 2), not (4 H, P)", x, np.zeros((6, 2)))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import numpy as np
 
-from dlcore.dtypes import DType, bfloat16, default_float, float32, float64, int32, int64
+from dlcore.dtypes import DType, bfloat16, float32, float64, int32, int64
 from dlcore.errors import AutogradError, DTypeError, ShapeError
 from dlcore.op import Domain, ErrorInput, Input, Sample, Spec, Workload, operation
 from dlcore.ops._domains import limited, without_tiny
@@ -38,9 +38,8 @@ def _promoted(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     """Tables in float32 or wider: rounding them would lose the positions of long texts."""
     x, _, _, positions = specs
     assert x is not None
-    dtype = x.dtype if x.dtype.is_float else default_float()
-    table = float64 if dtype is float64 else float32
-    return [dtype, table, table, positions and positions.dtype]
+    table = float64 if x.dtype is float64 else float32
+    return [x.dtype, table, table, positions and positions.dtype]
 
 
 def _constant_tables() -> NoReturn:
@@ -56,7 +55,7 @@ def _params(
 
 
 @operation(
-    family="rotary", promote=_promoted, batching="leading", params=_params,
+    family="rotary", kinds=("float",), promote=_promoted, batching="leading", params=_params,
     gradient={"x": lambda dout, cos, sin, positions, interleaved, layout, heads, inverse: rotary_embedding(
         dout, cos, sin, positions, interleaved, layout, heads, not inverse
     ), "cos": _constant_tables, "sin": _constant_tables},
@@ -226,6 +225,8 @@ def _() -> Iterator[ErrorInput]:
     yield ErrorInput(ShapeError, text, x, table, table, np.zeros(3, np.int64))
     text = f"{name}: positions are of dtype float64, not integers"
     yield ErrorInput(DTypeError, text, x, table, table, np.zeros(4))
+    text = f"{name}: x (4, 6) is of int64; it must be of a floating dtype: x.float()"
+    yield ErrorInput(DTypeError, text, np.zeros((4, 6), np.int64), table, table)
     text = f"{name}: 4 heads of x of shape (2, 3, 4, 6) and layout 'BHTD'"
     yield ErrorInput(ShapeError, text, x, table, table, heads=4)
     text = f"{name}: index 5 at position 6 is out of range for tables of 4 rows"

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore._arguments import called, integers, number, operand
 from dlcore.dtypes import DType, float32, float64
-from dlcore.errors import ShapeError
+from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload
 from dlcore.ops._norms import (
     Norm,
@@ -114,6 +114,8 @@ class RowNorm(Norm):
         yield ErrorInput(ShapeError, text, x, *[None] * more, axes=3)
         text = f"{name}: eps is -1.0, not a number from 0 on"
         yield ErrorInput(ValueError, text, x, *[None] * more, axes=1, eps=-1.0)
+        text = f"{name}: x (2, 3) is of int64; it must be of a floating dtype: x.float()"
+        yield ErrorInput(DTypeError, text, np.zeros((2, 3), np.int64), *[None] * more, axes=1)
 
     def family_workloads(self) -> Iterator[Workload]:
         more = len(self.input_names) - 1

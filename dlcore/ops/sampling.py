@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from dlcore import _C
 from dlcore._gradients import recomputed
-from dlcore.dtypes import FLOATS, float32, int64
-from dlcore.errors import ShapeError
-from dlcore.op import Domain, ErrorInput, Op, OutputMask, Sample, Shape, Spec, Workload, floating
+from dlcore.dtypes import FLOATS, DType, float32, int64
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import Domain, ErrorInput, Op, OutputMask, Sample, Shape, Spec, Workload, check_floating, floating
 from dlcore.ops._constants import constant
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import abs as abs_
@@ -202,6 +203,13 @@ def _of_examples(call: Any) -> Any:
     return tuple(made) if isinstance(found, tuple) else made[0]
 
 
+def _promoted(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
+    """The widest dtype of images and grid; raises DTypeError for images of integers."""
+    assert specs[0] is not None
+    check_floating("grid_sample", "x", specs[0])
+    return floating(specs)
+
+
 _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
     ((2, 3, 5, 7), (2, 4, 6, 2), {}, "bilinear, zeros around"),
     ((1, 2, 4, 6), (1, 9, 9, 2), {"mode": "bicubic", "align_corners": True}, "bicubic, several blocks of points"),
@@ -217,7 +225,7 @@ _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
 
 
 @Op.definition(
-    family="resize", promote=floating, dtypes=FLOATS, cast="widest", ulp=16, batch=_of_examples,
+    family="resize", promote=_promoted, dtypes=FLOATS, cast="widest", ulp=16, batch=_of_examples,
     kernels={"cpu": "resize:grid_sample", "cuda": "resize.sample:grid_sample"}, composite=_sampled,
     reference=_numpy_grid_sample,
     magnitude=lambda x: (1 + max(x.shape[1:], default=0)) * np.max(np.abs(x), initial=0.0),  # a rounded place
@@ -227,6 +235,8 @@ _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
     ),
     samples=[Sample(x, grid, why=why, **options) for x, grid, options, why in _CASES],
     error_inputs=[
+        ErrorInput(DTypeError, "grid_sample: x (1, 1, 4, 4) is of uint8; it must be of a floating dtype: x.float(),",
+                   np.zeros((1, 1, 4, 4), np.uint8), np.zeros((1, 2, 2, 2))),
         ErrorInput(ShapeError, "grid_sample: images (N, C, H, W) or (N, C, D, H, W) expected, not shape (3, 4, 4)",
                    np.zeros((3, 4, 4)), np.zeros((3, 2, 2, 2))),
         ErrorInput(ShapeError, "grid_sample: a grid of shape (2, 3, 3, 3) does not fit images of shape (2, 1, 4, 4): "
