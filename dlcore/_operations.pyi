@@ -14,48 +14,52 @@ __all__ = [
     "abs", "absolute", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "addbmm", "addcdiv", "addcmul", "addmm",
     "addmv", "affine_grid", "all", "allclose", "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort", "around",
-    "array_equal", "array_split", "as_strided", "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d",
-    "atleast_2d", "atleast_3d", "average", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm",
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
-    "cat", "cbrt", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack",
-    "combinations", "concat", "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
-    "count_nonzero", "crop", "cross", "cross_entropy", "ctc_loss", "cummax", "cummin", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices",
-    "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "embedding",
-    "embedding_bag", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1",
-    "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "geglu", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid",
-    "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack",
-    "huber_loss", "hypot", "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices",
-    "inner", "insert", "instance_norm", "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
+    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort", "argwhere",
+    "around", "array_equal", "array_split", "as_strided", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm",
+    "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
+    "block_diag", "bmm", "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize",
+    "cartesian_prod", "cast", "cat", "cbrt", "cdist", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clamp_max",
+    "clamp_min", "clip", "clone", "col2im", "column_stack", "combinations", "compress", "concat", "concatenate", "conj",
+    "conjugate", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolve",
+    "copysign", "corrcoef", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "crop",
+    "cross", "cross_entropy", "ctc_loss", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum",
+    "cumulative_trapezoid", "deg2rad", "degrees", "delete", "detach", "diag", "diag_embed", "diag_indices", "diagflat",
+    "diagonal", "diff", "digamma", "digitize", "dist", "div", "divide", "divmod", "dot", "dsplit", "dstack", "einsum",
+    "elu", "embedding", "embedding_bag", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as",
+    "expand_dims", "expm1", "extract", "fabs", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr",
+    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "frac", "gather",
+    "gaussian_nll_loss", "gcd", "ge", "geglu", "gelu", "gelu_backward", "ger", "glu", "gradient", "greater",
+    "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
+    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "instance_norm",
+    "interp", "interpolate", "intersect1d", "invert", "is_floating_point", "isclose", "isfinite", "isin", "isinf",
     "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le",
     "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward",
     "linear_cross_entropy", "linear_recurrence", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
-    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
-    "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
+    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
+    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
     "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
-    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
-    "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
-    "partition", "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
-    "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
-    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "reglu", "relu", "relu6", "relu_backward",
-    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll",
-    "rot90", "rotary_embedding", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
-    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit",
-    "silu", "sin", "sinc", "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanargmax",
+    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile",
+    "nanstd", "nansum", "nanvar", "narrow", "ndim", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm",
+    "not_equal", "numel", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
+    "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "polyval", "positive", "pow",
+    "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
+    "ravel_multi_index", "real", "reciprocal", "reglu", "relu", "relu6", "relu_backward", "remainder", "repeat",
+    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll", "rot90",
+    "rotary_embedding", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted",
+    "select", "selu", "setdiff1d", "setxor1d", "sgn", "shape", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu",
+    "sin", "sinc", "sinh", "size", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
     "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
-    "sub", "subtract", "sum", "swapaxes", "swapdims", "swiglu", "take", "take_along_axis", "tan", "tanh",
-    "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril",
-    "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten",
-    "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index",
-    "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
+    "sub", "subtract", "sum", "swapaxes", "swapdims", "swiglu", "take", "take_along_axis", "take_along_dim", "tan",
+    "tanh", "tanh_backward", "tanhshrink", "tensor_split", "tensordot", "threshold", "tile", "topk", "trace",
+    "transpose", "trapezoid", "trapz", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices",
+    "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_consecutive",
+    "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "vander", "var",
+    "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -539,6 +543,14 @@ def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     tensor([5, 6])
     """
 
+def block(arrays: Sequence[Any] | Any) -> Tensor:
+    """One tensor of nested lists of blocks: the innermost lists lie along the last axis, those around along the others.
+
+    >>> dl.block([[dl.ones(1, 1), dl.zeros(1, 1)], [dl.zeros(1, 1), dl.ones(1, 1)]])
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+
 def block_diag(*tensors: Operand) -> Tensor:
     """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row.
 
@@ -622,6 +634,16 @@ def cbrt(x: Operand) -> Tensor:
     tensor([ 2., -3.])
     """
 
+def cdist(x: Operand, other: Operand, p: float = 2.0) -> Tensor:
+    """The distances of each point, a row of x (..., P, M), from each of ``other`` (..., R, M): (..., P, R).
+
+    ``p``: the order of the norm. Differences are formed, not products: near points keep their digits; P R M numbers are
+    held in between. The gradient at distance 0 is 0.
+
+    >>> dl.cdist(dl.tensor([[0.0, 0.0]]), dl.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([[5., 1.]])
+    """
+
 def ceil(x: Operand) -> Tensor:
     """The smallest whole number that is not below x. Integers stay as they are.
 
@@ -655,15 +677,36 @@ def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     [[0, 1, 2], [3, 4]]
     """
 
-def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
+def clamp_max(x: Operand, max: Operand) -> Tensor:
+    """x where it is at most ``max``, else that: ``clip(x, None, max)``.
 
-    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
-    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    >>> dl.clamp_max(dl.tensor([-1.0, 2.0]), 0)
+    tensor([-1.,  0.])
+    """
+
+def clamp_min(x: Operand, min: Operand) -> Tensor:
+    """x where it is at least ``min``, else that: ``clip(x, min)``.
+
+    >>> dl.clamp_min(dl.tensor([-1.0, 2.0]), 0)
+    tensor([0., 2.])
+    """
+
+def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """x limited to [min, max]: min where x < min, max where x > max; a limit of None is none.
+
+    ``min`` and ``max``: numbers, or tensors that broadcast with x. Where min > max it gives max. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where min <= x <= max, at the
     limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
 
     >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
+    """
+
+def clone(x: Operand) -> Tensor:
+    """A copy in memory of its own, through which gradients flow.
+
+    >>> dl.clone(dl.tensor([1, 2]))
+    tensor([1, 2])
     """
 
 def col2im(x: Operand, output_size: int | Sequence[int], kernel_size: int | Sequence[int], dilation: int | Sequence[int] = (1,), padding: int | Sequence[int] = (0,), stride: int | Sequence[int] = (1,)) -> Tensor:
@@ -692,6 +735,13 @@ def combinations(x: Operand, r: int = 2, with_replacement: bool = False) -> Tens
     tensor([[1, 2],
             [1, 3],
             [2, 3]])
+    """
+
+def compress(condition: Operand, x: Operand, axis: int | None = None) -> Tensor:
+    """What of x along ``axis`` or (None) in one line has a true ``condition`` (N,), which may be shorter.
+
+    >>> dl.compress([True, False, True], dl.tensor([1, 2, 3]))
+    tensor([1, 3])
     """
 
 def concat(tensors: Sequence[Operand], axis: int | None = 0) -> Tensor:
@@ -781,11 +831,29 @@ def conv_transpose3d(input: Operand, weight: Operand, bias: Operand | None = Non
     (1, 3, 2, 2, 2)
     """
 
+def convolve(a: Operand, b: Operand, mode: Literal['full', 'same', 'valid'] = 'full') -> Tensor:
+    """The convolution of two lines (N,) and (M,), as NumPy's: sums of products, the second one in reverse order.
+
+    ``mode``: "full" (N + M - 1 places), "same" (the middle max(N, M) of them), "valid" (where the two overlap wholly).
+    Integers become float32. For batches and learning see `dl.conv1d`.
+
+    >>> dl.convolve(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 1.0]))
+    tensor([1., 3., 2.])
+    """
+
 def copysign(a: Operand, b: Operand) -> Tensor:
     """The size of a with the sign of b, of zeros and NaN too. Integers become the default float.
 
     >>> dl.copysign(dl.tensor([1.0, 2.0]), dl.tensor([-3.0, 4.0]))
     tensor([-1.,  2.])
+    """
+
+def corrcoef(x: Operand, rowvar: bool = True) -> Tensor:
+    """The correlations (N, N) of N variables, the rows of x (N, M), or its columns; between -1 and 1. See `cov`.
+
+    >>> dl.corrcoef(dl.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
     """
 
 def cos(x: Operand) -> Tensor:
@@ -825,6 +893,17 @@ def count_nonzero(x: Operand, axis: int | Sequence[int] | None = None, keepdims:
 
     >>> dl.count_nonzero(dl.tensor([[1, 0], [2, 3]]), axis=0)
     tensor([2, 1])
+    """
+
+def cov(x: Operand, rowvar: bool = True, correction: float = 1) -> Tensor:
+    """The covariances (N, N) of N variables, the rows of x (N, M), over M observations; of x (M,) its variance.
+
+    ``rowvar`` False: the variables are the columns. ``correction``: what is taken from M in the divisor. Integers
+    become float32.
+
+    >>> dl.cov(dl.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
     """
 
 def crop(x: Operand, start: Operand, flip: Operand | None = None, *, size: int | Sequence[int], layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
@@ -943,6 +1022,15 @@ def cumulative_sum(x: Operand, axis: int | None = None, dtype: Operand | None = 
     tensor([0, 1, 3, 6])
     """
 
+def cumulative_trapezoid(y: Operand, x: Operand | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The integral of ``y`` along ``axis`` up to each place but the first, by the trapezoidal rule: one element less.
+
+    ``x``: the places, of the shape of y or (N,); else they are ``dx`` apart. See `trapezoid`.
+
+    >>> dl.cumulative_trapezoid(dl.tensor([1.0, 2.0, 3.0]))
+    tensor([1.5, 4. ])
+    """
+
 def deg2rad(x: Operand) -> Tensor:
     """Degrees in radians: x pi / 180.
 
@@ -957,6 +1045,13 @@ def delete(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
 
     >>> dl.delete(dl.tensor([1, 2, 3]), 1)
     tensor([1, 3])
+    """
+
+def detach(x: Operand) -> Tensor:
+    """The same values in the same memory, without their gradient history.
+
+    >>> dl.detach(dl.ones(2, requires_grad=True)).requires_grad
+    False
     """
 
 def diag(x: Operand, k: int = 0) -> Tensor:
@@ -1021,6 +1116,22 @@ def digamma(x: Operand) -> Tensor:
     tensor([-0.5772,  0.4228])
     """
 
+def digitize(x: Operand, bins: Operand, right: bool = False) -> Tensor:
+    """The number of the interval between ``bins`` (ascending, 1-D) that each element of ``x`` lies in, as NumPy's.
+
+    i with bins[i - 1] <= x < bins[i], or (``right``) bins[i - 1] < x <= bins[i]; `bucketize` is the other way round.
+
+    >>> dl.digitize(dl.tensor([0.5, 1.0, 9.0]), dl.tensor([1.0, 2.0])).tolist()
+    [0, 1, 2]
+    """
+
+def dist(x: Operand, other: Operand, p: float = 2.0) -> Tensor:
+    """The norm of order ``p`` of x - other, of all elements.
+
+    >>> dl.dist(dl.tensor([3.0, 0.0]), dl.tensor([0.0, 4.0]))
+    tensor(5.)
+    """
+
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tensor:
     """Quotient x / other; ``rounding_mode``: None, "floor" (down, as `floor_divide`) or "trunc" (towards 0).
 
@@ -1029,6 +1140,13 @@ def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tensor:
 
     >>> dl.div(dl.tensor([7, -7]), 2, rounding_mode="trunc")
     tensor([ 3, -3])
+    """
+
+def divmod(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+    """(a // b, a % b), element by element.
+
+    >>> dl.divmod(dl.tensor([7, -7]), 2)
+    (tensor([ 3, -4]), tensor([1, 1]))
     """
 
 def dot(a: Operand, b: Operand) -> Tensor:
@@ -1185,6 +1303,13 @@ def expm1(x: Operand) -> Tensor:
     tensor([0.    , 1.7183])
     """
 
+def extract(condition: Operand, x: Operand) -> Tensor:
+    """The elements of x where ``condition``, of its shape, is true: one line.
+
+    >>> dl.extract(dl.tensor([True, False, True]), dl.tensor([1, 2, 3]))
+    tensor([1, 3])
+    """
+
 def fill_diagonal(x: Operand, value: Operand, wrap: bool = False) -> None:
     """Writes ``value`` on the main diagonal of ``x``, a matrix or an array whose axes have one length.
 
@@ -1213,8 +1338,8 @@ def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     (2, 12)
     """
 
-def flip(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
-    """A view with the elements in reverse order along ``axis`` (one or several; None: all).
+def flip(x: Operand, axis: int | Sequence[int] | None = None, *more: int) -> Tensor:
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all), as ``flip(x, 0, 1)`` too.
 
     >>> dl.flip(dl.tensor([[1, 2], [3, 4]]), 0)
     tensor([[3, 4],
@@ -1292,6 +1417,13 @@ def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamm
     tensor(0.0433)
     """
 
+def frac(x: Operand) -> Tensor:
+    """What lies behind the point, with the sign of x: x - trunc(x).
+
+    >>> dl.frac(dl.tensor([1.5, -0.25]))
+    tensor([ 0.5 , -0.25])
+    """
+
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
 
@@ -1362,6 +1494,16 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
 
     >>> dl.glu(dl.tensor([[1.0, 2.0, 0.0, 0.0]]))
     tensor([[0.5, 1. ]])
+    """
+
+def gradient(x: Operand, spacing: float = 1.0, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Slopes of x along ``axis`` (None: along each): central differences inside, one-sided ones at the ends.
+
+    ``spacing``: from one place to the next. A tensor, or a list with one for each of several axes; integers become
+    float32. Raises ShapeError where an axis has fewer than two places. Of a function, see `dl.func.grad`.
+
+    >>> dl.gradient(dl.tensor([1.0, 2.0, 4.0]))
+    tensor([1. , 1.5, 2. ])
     """
 
 def grid_sample(x: Operand, grid: Operand, mode: Literal['bilinear', 'nearest', 'bicubic'] = 'bilinear', padding_mode: Literal['zeros', 'border', 'reflection'] = 'zeros', align_corners: bool = False, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
@@ -1584,6 +1726,16 @@ def instance_norm(input: Operand, running_mean: Operand | None = None, running_v
              [-1.,  1.]]])
     """
 
+def interp(x: Operand, xp: Operand, fp: Operand, left: float | None = None, right: float | None = None) -> Tensor:
+    """Values at ``x`` of the line through the points (xp, fp), ``xp`` (N,) in ascending order: of the shape of x.
+
+    ``left`` and ``right``: what it is before the first point and after the last; default: as at that point. Gradients
+    flow to all three. Raises ShapeError unless there are as many ``xp`` as ``fp``, one at the least.
+
+    >>> dl.interp(dl.tensor([0.5, 3.0]), dl.tensor([0.0, 1.0]), dl.tensor([10.0, 20.0]))
+    tensor([15., 20.])
+    """
+
 def interpolate(x: Operand, size: int | Sequence[int] | None = None, scale_factor: Any = None, mode: Literal['nearest', 'nearest-exact', 'linear', 'bilinear', 'bicubic', 'trilinear', 'area'] = 'nearest', align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
     """Images of another size: `x` (N, C, L), (N, C, H, W) or (N, C, D, H, W), resized as PyTorch does it.
 
@@ -1612,11 +1764,18 @@ def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indi
     [3]
     """
 
+def is_floating_point(x: Operand) -> bool:
+    """Whether the dtype is a floating-point one.
+
+    >>> dl.is_floating_point(dl.arange(3))
+    False
+    """
+
 def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
 
     NaN is close to nothing, with ``equal_nan`` to NaN. Integers and bools are compared in float64. The operands
-    broadcast; arrays and lists will do for either. Raises ShapeError where shapes do not broadcast.
+    broadcast. Raises ShapeError where shapes do not broadcast.
 
     >>> dl.isclose(dl.tensor([1.0, 2.0]), [1.0000001, 2.1])
     tensor([ True, False])
@@ -1907,6 +2066,13 @@ def logical_xor(a: Operand, b: Operand) -> Tensor:
 
     >>> dl.logical_xor(dl.tensor([True, True]), dl.tensor([True, False]))
     tensor([False,  True])
+    """
+
+def logit(x: Operand, eps: float | None = None) -> Tensor:
+    """The inverse of `sigmoid`, log(x / (1 - x)); of x limited to [eps, 1 - eps] where ``eps`` is given.
+
+    >>> dl.logit(dl.tensor([0.5, 1.0]))
+    tensor([ 0., inf])
     """
 
 def logsigmoid(x: Operand) -> Tensor:
@@ -2221,6 +2387,34 @@ def nan_to_num(x: Operand, nan: float = 0.0, posinf: float | None = None, neginf
     tensor([ 1., -9.])
     """
 
+def nanargmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the largest element that is no NaN, along ``axis`` or (None) of all; 0 where all are NaN.
+
+    >>> dl.nanargmax(dl.tensor([1.0, dl.nan, 3.0, 2.0]))
+    tensor(2)
+    """
+
+def nanargmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the smallest element that is no NaN, along ``axis`` or (None) of all; 0 where all are NaN.
+
+    >>> dl.nanargmin(dl.tensor([dl.nan, 3.0, 2.0]))
+    tensor(2)
+    """
+
+def nancumprod(x: Operand, axis: int | None = None) -> Tensor:
+    """Products of the elements up to each along ``axis`` or (None) of all in one line, NaN counting as 1.
+
+    >>> dl.nancumprod(dl.tensor([2.0, dl.nan, 3.0]))
+    tensor([2., 2., 6.])
+    """
+
+def nancumsum(x: Operand, axis: int | None = None) -> Tensor:
+    """Sums of the elements up to each along ``axis`` or (None) of all in one line, NaN counting as 0.
+
+    >>> dl.nancumsum(dl.tensor([1.0, dl.nan, 2.0]))
+    tensor([1., 1., 3.])
+    """
+
 def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`.
 
@@ -2291,6 +2485,13 @@ def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
     tensor([20, 30])
     """
 
+def ndim(x: Operand) -> int:
+    """Number of axes.
+
+    >>> dl.ndim(dl.zeros(2, 3))
+    2
+    """
+
 def ne(a: Operand, b: Operand) -> Tensor:
     """Whether a differs from b, as bools; True where either is NaN.
 
@@ -2348,11 +2549,18 @@ def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequenc
     5.0
     """
 
+def numel(x: Operand) -> int:
+    """Number of elements.
+
+    >>> dl.numel(dl.zeros(2, 3))
+    6
+    """
+
 def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
     """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
 
     ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range,
-    be it negative (the message tells it less ``num_classes``).
+    be it negative.
 
     >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -2447,6 +2655,13 @@ def polygamma(n: int, x: Operand) -> Tensor:
 
     >>> dl.round(dl.polygamma(1, dl.tensor([1.0, 0.5])), 4)
     tensor([1.6449, 4.9348])
+    """
+
+def polyval(p: Operand, x: Operand) -> Tensor:
+    """The polynomial with coefficients ``p`` (N,), that of the highest power first, at ``x``: of the shape of x.
+
+    >>> dl.polyval(dl.tensor([1.0, 0.0, 2.0]), dl.tensor([1.0, 3.0]))
+    tensor([ 3., 11.])
     """
 
 def positive(x: Operand) -> Tensor:
@@ -2734,12 +2949,13 @@ def scatter_reduce(x: Operand, axis: int, index: Operand, src: Operand, reduce: 
     tensor([2., 3.])
     """
 
-def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
+def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operand | None = None, *, right: bool = False) -> Tensor:
     """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape).
 
     ``x`` (N,) and values of any shape, or ``x`` (..., N) and values (..., M), row by row. ``side`` "left": the number
-    of elements that are smaller; "right": of those that are not larger. NaN counts as the largest. ``sorter``:
-    integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no order, so is the result.
+    of elements that are smaller; "right" (also ``right`` True): of those that are not larger. NaN counts as the
+    largest. ``sorter``: integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no
+    order, so is the result.
 
     Raises ShapeError where shapes do not fit together, IndexError for an index of the sorter out of range.
 
@@ -2775,6 +2991,13 @@ def setxor1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
 
     >>> dl.setxor1d(dl.tensor([3, 1]), dl.tensor([1, 2])).tolist()
     [2, 3]
+    """
+
+def shape(x: Operand) -> tuple[int, ...]:
+    """Lengths of the axes.
+
+    >>> dl.shape(dl.zeros(2, 3))
+    (2, 3)
     """
 
 def sigmoid(x: Operand) -> Tensor:
@@ -2831,6 +3054,13 @@ def sinh(x: Operand) -> Tensor:
 
     >>> dl.sinh(dl.tensor([0.0, 1.0])).round(4)
     tensor([0.    , 1.1752])
+    """
+
+def size(x: Operand, axis: int | None = None) -> int:
+    """Number of elements, or the length of ``axis``.
+
+    >>> dl.size(dl.zeros(2, 3))
+    6
     """
 
 def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
@@ -3100,8 +3330,10 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor
     tensor(5)
     """
 
-def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
+def transpose(x: Operand, axis0: int = -2, axis1: int = -1, *axes: int) -> Tensor:
     """A view with two axes exchanged. Raises IndexError for an axis out of range.
+
+    NumPy's other calls, ``transpose(x, (2, 0, 1))`` and ``x.transpose(2, 0, 1)``, name all axes: `permute`.
 
     >>> dl.transpose(dl.tensor([[1, 2, 3]])).shape
     (3, 1)
@@ -3219,6 +3451,16 @@ def unique_all(x: Operand) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     [1, 0, 1]
     """
 
+def unique_consecutive(x: Operand, return_inverse: bool = False, return_counts: bool = False) -> Tensor:
+    """The first of each run of equal elements of x, read as one line; with what else is asked for in a tuple.
+
+    ``return_inverse``: the number of the run of each element, of the shape of x; ``return_counts``: the lengths of the
+    runs. Its shape depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.unique_consecutive(dl.tensor([1, 1, 2, 2, 1]))
+    tensor([1, 2, 1])
+    """
+
 def unique_counts(x: Operand) -> tuple[Tensor, Tensor]:
     """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
@@ -3261,6 +3503,14 @@ def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
 
     >>> [t.tolist() for t in dl.unstack(dl.tensor([[1, 2], [3, 4]]), axis=1)]
     [[1, 3], [2, 4]]
+    """
+
+def vander(x: Operand, n: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of x (N,) as rows (N, n), from the highest to 0, or ``increasing``; ``n`` is N by default.
+
+    >>> dl.vander(dl.tensor([2, 3]), 3)
+    tensor([[4, 2, 1],
+            [9, 3, 1]])
     """
 
 def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
@@ -3345,15 +3595,19 @@ arcsinh = asinh
 arctan = atan
 arctan2 = atan2
 arctanh = atanh
+argwhere = nonzero
 around = round
 bitwise_invert = bitwise_not
 cat = concat
 clamp = clip
 concatenate = concat
+conjugate = conj
 degrees = rad2deg
 divide = div
 equal = eq
+fabs = abs
 fix = trunc
+ger = outer
 greater = gt
 greater_equal = ge
 invert = bitwise_not
@@ -3374,6 +3628,9 @@ row_stack = vstack
 sgn = sign
 subtract = sub
 swapdims = swapaxes
+take_along_dim = take_along_axis
+tensor_split = array_split
+trapz = trapezoid
 true_divide = div
 
 class TensorMethods:
@@ -3459,24 +3716,34 @@ class TensorMethods:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
     def cbrt(self) -> Tensor:
         """Cube root, of negative numbers too. Its gradient at 0 is infinite."""
+    def cdist(self, other: Operand, p: float = 2.0) -> Tensor:
+        """The distances of each point, a row of x (..., P, M), from each of ``other`` (..., R, M): (..., P, R)."""
     def ceil(self) -> Tensor:
         """The smallest whole number that is not below x. Integers stay as they are."""
     def celu(self, alpha: float = 1.0) -> Tensor:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
-    def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-        """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none."""
+    def clamp_max(self, max: Operand) -> Tensor:
+        """x where it is at most ``max``, else that: ``clip(x, None, max)``."""
+    def clamp_min(self, min: Operand) -> Tensor:
+        """x where it is at least ``min``, else that: ``clip(x, min)``."""
+    def clip(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """x limited to [min, max]: min where x < min, max where x > max; a limit of None is none."""
     def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
         """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
     def copysign(self, b: Operand) -> Tensor:
         """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
+    def corrcoef(self, rowvar: bool = True) -> Tensor:
+        """The correlations (N, N) of N variables, the rows of x (N, M), or its columns; between -1 and 1. See `cov`."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
     def cosh(self) -> Tensor:
         """Hyperbolic cosine (e^x + e^-x) / 2."""
     def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero."""
+    def cov(self, rowvar: bool = True, correction: float = 1) -> Tensor:
+        """The covariances (N, N) of N variables, the rows of x (N, M), over M observations; of x (M,) its variance."""
     def cross(self, b: Operand, axis: int = -1) -> Tensor:
         """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
     def cummax(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
@@ -3497,6 +3764,8 @@ class TensorMethods:
         """A copy of ``x`` without the places ``index`` along ``axis`` (None: of all its elements, flattened)."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
+    def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+        """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`."""
     def diagflat(self, k: int = 0) -> Tensor:
         """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
@@ -3505,6 +3774,10 @@ class TensorMethods:
         """Differences of neighbours along ``axis``, x[i + 1] - x[i], taken ``n`` times; of bools whether they differ."""
     def digamma(self) -> Tensor:
         """Slope of log(gamma(x)); NaN at -1, -2, ..., -inf at 0, inf at -0.0."""
+    def digitize(self, bins: Operand, right: bool = False) -> Tensor:
+        """The number of the interval between ``bins`` (ascending, 1-D) that each element of ``x`` lies in, as NumPy's."""
+    def dist(self, other: Operand, p: float = 2.0) -> Tensor:
+        """The norm of order ``p`` of x - other, of all elements."""
     def div(self, other: Operand, rounding_mode: str | None = None) -> Tensor:
         """Quotient x / other; ``rounding_mode``: None, "floor" (down, as `floor_divide`) or "trunc" (towards 0)."""
     def dot(self, b: Operand) -> Tensor:
@@ -3535,8 +3808,8 @@ class TensorMethods:
         """The row-major positions of the elements that are not zero, as a vector."""
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
-    def flip(self, axis: int | Sequence[int] | None = None) -> Tensor:
-        """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+    def flip(self, axis: int | Sequence[int] | None = None, *more: int) -> Tensor:
+        """A view with the elements in reverse order along ``axis`` (one or several; None: all), as ``flip(x, 0, 1)`` too."""
     def fliplr(self) -> Tensor:
         """A view with the columns (axis 1) in reverse order."""
     def flipud(self) -> Tensor:
@@ -3553,6 +3826,8 @@ class TensorMethods:
         """The smaller of a and b; the other where one is NaN. At ties the gradient is split half and half."""
     def fmod(self, b: Operand) -> Tensor:
         """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`."""
+    def frac(self) -> Tensor:
+        """What lies behind the point, with the sign of x: x - trunc(x)."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def gcd(self, b: Operand) -> Tensor:
@@ -3563,6 +3838,8 @@ class TensorMethods:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
     def glu(self, axis: int = -1) -> Tensor:
         """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083)."""
+    def gradient(self, spacing: float = 1.0, axis: int | Sequence[int] | None = None) -> Tensor:
+        """Slopes of x along ``axis`` (None: along each): central differences inside, one-sided ones at the ends."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
     def hardshrink(self, lambd: float = 0.5) -> Tensor:
@@ -3593,6 +3870,8 @@ class TensorMethods:
         """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k]."""
     def insert(self, index: Operand, values: Operand, axis: int | None = None) -> Tensor:
         """A copy of ``x`` with ``values``, broadcast and cast, before the places ``index`` along ``axis``."""
+    def interp(self, xp: Operand, fp: Operand, left: float | None = None, right: float | None = None) -> Tensor:
+        """Values at ``x`` of the line through the points (xp, fp), ``xp`` (N,) in ascending order: of the shape of x."""
     def intersect1d(self, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
         """The distinct elements that are in both ``x`` and ``y``, in order, in one axis."""
     def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
@@ -3645,6 +3924,8 @@ class TensorMethods:
         """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
     def logical_xor(self, b: Operand) -> Tensor:
         """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
+    def logit(self, eps: float | None = None) -> Tensor:
+        """The inverse of `sigmoid`, log(x / (1 - x)); of x limited to [eps, 1 - eps] where ``eps`` is given."""
     def logsigmoid(self) -> Tensor:
         """Logarithm of the logistic function, -log(1 + e^-x)."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -3687,6 +3968,14 @@ class TensorMethods:
         """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
     def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
         """x with numbers in the place of NaN and infinities: ``nan``, ``posinf`` and ``neginf``."""
+    def nanargmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the largest element that is no NaN, along ``axis`` or (None) of all; 0 where all are NaN."""
+    def nanargmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the smallest element that is no NaN, along ``axis`` or (None) of all; 0 where all are NaN."""
+    def nancumprod(self, axis: int | None = None) -> Tensor:
+        """Products of the elements up to each along ``axis`` or (None) of all in one line, NaN counting as 1."""
+    def nancumsum(self, axis: int | None = None) -> Tensor:
+        """Sums of the elements up to each along ``axis`` or (None) of all in one line, NaN counting as 0."""
     def nanmax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
     def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -3753,6 +4042,8 @@ class TensorMethods:
         """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
+    def repeat_interleave(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
     def reshape_as(self, other: Operand) -> Tensor:
         """The elements of ``x`` in the shape of ``other``."""
     def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
@@ -3769,7 +4060,7 @@ class TensorMethods:
         """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`."""
     def scatter_reduce(self, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
         """A copy of ``x`` with elements of ``src`` put together where ``index`` says along ``axis``; see `scatter`."""
-    def searchsorted(self, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
+    def searchsorted(self, values: Operand, side: str = 'left', sorter: Operand | None = None, *, right: bool = False) -> Tensor:
         """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape)."""
     def select(self, axis: int, index: int) -> Tensor:
         """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
@@ -3843,7 +4134,9 @@ class TensorMethods:
         """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
         """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64)."""
-    def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
+    def transpose(self, axis0: int = -2, axis1: int = -1, *axes: int) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
     def tril(self, k: int = 0) -> Tensor:
         """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
@@ -3863,6 +4156,8 @@ class TensorMethods:
         """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:"""
     def unique_all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
+    def unique_consecutive(self, return_inverse: bool = False, return_counts: bool = False) -> Tensor:
+        """The first of each run of equal elements of x, read as one line; with what else is asked for in a tuple."""
     def unique_counts(self) -> tuple[Tensor, Tensor]:
         """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
     def unique_inverse(self) -> tuple[Tensor, Tensor]:
@@ -3871,6 +4166,10 @@ class TensorMethods:
         """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard)."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    def vander(self, n: int | None = None, increasing: bool = False) -> Tensor:
+        """The powers of x (N,) as rows (N, n), from the highest to 0, or ``increasing``; ``n`` is N by default."""
     def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
         """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements."""
     def var_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -3893,13 +4192,16 @@ class TensorMethods:
     arctan = atan
     arctan2 = atan2
     arctanh = atanh
+    argwhere = nonzero
     around = round
     bitwise_invert = bitwise_not
     clamp = clip
     degrees = rad2deg
     divide = div
     equal = eq
+    fabs = abs
     fix = trunc
+    ger = outer
     greater = gt
     greater_equal = ge
     invert = bitwise_not
@@ -3918,4 +4220,222 @@ class TensorMethods:
     sgn = sign
     subtract = sub
     swapdims = swapaxes
+    take_along_dim = take_along_axis
+    tensor_split = array_split
     true_divide = div
+    def abs_(self) -> Tensor:
+        """`abs`, written into the tensor, which is returned."""
+    def absolute_(self) -> Tensor:
+        """`absolute`, written into the tensor, which is returned."""
+    def acos_(self) -> Tensor:
+        """`acos`, written into the tensor, which is returned."""
+    def acosh_(self) -> Tensor:
+        """`acosh`, written into the tensor, which is returned."""
+    def arccos_(self) -> Tensor:
+        """`arccos`, written into the tensor, which is returned."""
+    def arccosh_(self) -> Tensor:
+        """`arccosh`, written into the tensor, which is returned."""
+    def arcsin_(self) -> Tensor:
+        """`arcsin`, written into the tensor, which is returned."""
+    def arcsinh_(self) -> Tensor:
+        """`arcsinh`, written into the tensor, which is returned."""
+    def arctan_(self) -> Tensor:
+        """`arctan`, written into the tensor, which is returned."""
+    def arctan2_(self, b: Operand) -> Tensor:
+        """`arctan2`, written into the tensor, which is returned."""
+    def arctanh_(self) -> Tensor:
+        """`arctanh`, written into the tensor, which is returned."""
+    def around_(self, decimals: int = 0) -> Tensor:
+        """`around`, written into the tensor, which is returned."""
+    def asin_(self) -> Tensor:
+        """`asin`, written into the tensor, which is returned."""
+    def asinh_(self) -> Tensor:
+        """`asinh`, written into the tensor, which is returned."""
+    def atan_(self) -> Tensor:
+        """`atan`, written into the tensor, which is returned."""
+    def atan2_(self, b: Operand) -> Tensor:
+        """`atan2`, written into the tensor, which is returned."""
+    def atanh_(self) -> Tensor:
+        """`atanh`, written into the tensor, which is returned."""
+    def bitwise_and_(self, b: Operand) -> Tensor:
+        """`bitwise_and`, written into the tensor, which is returned."""
+    def bitwise_invert_(self) -> Tensor:
+        """`bitwise_invert`, written into the tensor, which is returned."""
+    def bitwise_left_shift_(self, b: Operand) -> Tensor:
+        """`bitwise_left_shift`, written into the tensor, which is returned."""
+    def bitwise_not_(self) -> Tensor:
+        """`bitwise_not`, written into the tensor, which is returned."""
+    def bitwise_or_(self, b: Operand) -> Tensor:
+        """`bitwise_or`, written into the tensor, which is returned."""
+    def bitwise_right_shift_(self, b: Operand) -> Tensor:
+        """`bitwise_right_shift`, written into the tensor, which is returned."""
+    def bitwise_xor_(self, b: Operand) -> Tensor:
+        """`bitwise_xor`, written into the tensor, which is returned."""
+    def cbrt_(self) -> Tensor:
+        """`cbrt`, written into the tensor, which is returned."""
+    def ceil_(self) -> Tensor:
+        """`ceil`, written into the tensor, which is returned."""
+    def celu_(self, alpha: float = 1.0) -> Tensor:
+        """`celu`, written into the tensor, which is returned."""
+    def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """`clamp`, written into the tensor, which is returned."""
+    def clip_(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """`clip`, written into the tensor, which is returned."""
+    def copysign_(self, b: Operand) -> Tensor:
+        """`copysign`, written into the tensor, which is returned."""
+    def cos_(self) -> Tensor:
+        """`cos`, written into the tensor, which is returned."""
+    def cosh_(self) -> Tensor:
+        """`cosh`, written into the tensor, which is returned."""
+    def deg2rad_(self) -> Tensor:
+        """`deg2rad`, written into the tensor, which is returned."""
+    def degrees_(self) -> Tensor:
+        """`degrees`, written into the tensor, which is returned."""
+    def digamma_(self) -> Tensor:
+        """`digamma`, written into the tensor, which is returned."""
+    def elu_(self, alpha: float = 1.0) -> Tensor:
+        """`elu`, written into the tensor, which is returned."""
+    def erf_(self) -> Tensor:
+        """`erf`, written into the tensor, which is returned."""
+    def erfc_(self) -> Tensor:
+        """`erfc`, written into the tensor, which is returned."""
+    def exp_(self) -> Tensor:
+        """`exp`, written into the tensor, which is returned."""
+    def exp2_(self) -> Tensor:
+        """`exp2`, written into the tensor, which is returned."""
+    def expm1_(self) -> Tensor:
+        """`expm1`, written into the tensor, which is returned."""
+    def fabs_(self) -> Tensor:
+        """`fabs`, written into the tensor, which is returned."""
+    def fix_(self) -> Tensor:
+        """`fix`, written into the tensor, which is returned."""
+    def floor_(self) -> Tensor:
+        """`floor`, written into the tensor, which is returned."""
+    def floor_divide_(self, b: Operand) -> Tensor:
+        """`floor_divide`, written into the tensor, which is returned."""
+    def fmax_(self, b: Operand) -> Tensor:
+        """`fmax`, written into the tensor, which is returned."""
+    def fmin_(self, b: Operand) -> Tensor:
+        """`fmin`, written into the tensor, which is returned."""
+    def fmod_(self, b: Operand) -> Tensor:
+        """`fmod`, written into the tensor, which is returned."""
+    def gcd_(self, b: Operand) -> Tensor:
+        """`gcd`, written into the tensor, which is returned."""
+    def gelu_(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
+        """`gelu`, written into the tensor, which is returned."""
+    def hardshrink_(self, lambd: float = 0.5) -> Tensor:
+        """`hardshrink`, written into the tensor, which is returned."""
+    def hardsigmoid_(self) -> Tensor:
+        """`hardsigmoid`, written into the tensor, which is returned."""
+    def hardswish_(self) -> Tensor:
+        """`hardswish`, written into the tensor, which is returned."""
+    def hardtanh_(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+        """`hardtanh`, written into the tensor, which is returned."""
+    def heaviside_(self, values: Operand) -> Tensor:
+        """`heaviside`, written into the tensor, which is returned."""
+    def hypot_(self, b: Operand) -> Tensor:
+        """`hypot`, written into the tensor, which is returned."""
+    def invert_(self) -> Tensor:
+        """`invert`, written into the tensor, which is returned."""
+    def lcm_(self, b: Operand) -> Tensor:
+        """`lcm`, written into the tensor, which is returned."""
+    def leaky_relu_(self, negative_slope: float = 0.01) -> Tensor:
+        """`leaky_relu`, written into the tensor, which is returned."""
+    def left_shift_(self, b: Operand) -> Tensor:
+        """`left_shift`, written into the tensor, which is returned."""
+    def lerp_(self, b: Operand, weight: Operand) -> Tensor:
+        """`lerp`, written into the tensor, which is returned."""
+    def lgamma_(self) -> Tensor:
+        """`lgamma`, written into the tensor, which is returned."""
+    def log_(self) -> Tensor:
+        """`log`, written into the tensor, which is returned."""
+    def log10_(self) -> Tensor:
+        """`log10`, written into the tensor, which is returned."""
+    def log1p_(self) -> Tensor:
+        """`log1p`, written into the tensor, which is returned."""
+    def log2_(self) -> Tensor:
+        """`log2`, written into the tensor, which is returned."""
+    def logaddexp_(self, b: Operand) -> Tensor:
+        """`logaddexp`, written into the tensor, which is returned."""
+    def logsigmoid_(self) -> Tensor:
+        """`logsigmoid`, written into the tensor, which is returned."""
+    def maximum_(self, b: Operand) -> Tensor:
+        """`maximum`, written into the tensor, which is returned."""
+    def minimum_(self, b: Operand) -> Tensor:
+        """`minimum`, written into the tensor, which is returned."""
+    def mish_(self) -> Tensor:
+        """`mish`, written into the tensor, which is returned."""
+    def mod_(self, b: Operand) -> Tensor:
+        """`mod`, written into the tensor, which is returned."""
+    def multiply_(self, b: Operand) -> Tensor:
+        """`multiply`, written into the tensor, which is returned."""
+    def nan_to_num_(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+        """`nan_to_num`, written into the tensor, which is returned."""
+    def neg_(self) -> Tensor:
+        """`neg`, written into the tensor, which is returned."""
+    def negative_(self) -> Tensor:
+        """`negative`, written into the tensor, which is returned."""
+    def nextafter_(self, b: Operand) -> Tensor:
+        """`nextafter`, written into the tensor, which is returned."""
+    def pow_(self, b: Operand) -> Tensor:
+        """`pow`, written into the tensor, which is returned."""
+    def power_(self, b: Operand) -> Tensor:
+        """`power`, written into the tensor, which is returned."""
+    def rad2deg_(self) -> Tensor:
+        """`rad2deg`, written into the tensor, which is returned."""
+    def radians_(self) -> Tensor:
+        """`radians`, written into the tensor, which is returned."""
+    def reciprocal_(self) -> Tensor:
+        """`reciprocal`, written into the tensor, which is returned."""
+    def relu_(self) -> Tensor:
+        """`relu`, written into the tensor, which is returned."""
+    def relu6_(self) -> Tensor:
+        """`relu6`, written into the tensor, which is returned."""
+    def remainder_(self, b: Operand) -> Tensor:
+        """`remainder`, written into the tensor, which is returned."""
+    def right_shift_(self, b: Operand) -> Tensor:
+        """`right_shift`, written into the tensor, which is returned."""
+    def rint_(self, decimals: int = 0) -> Tensor:
+        """`rint`, written into the tensor, which is returned."""
+    def round_(self, decimals: int = 0) -> Tensor:
+        """`round`, written into the tensor, which is returned."""
+    def rsqrt_(self) -> Tensor:
+        """`rsqrt`, written into the tensor, which is returned."""
+    def selu_(self) -> Tensor:
+        """`selu`, written into the tensor, which is returned."""
+    def sgn_(self) -> Tensor:
+        """`sgn`, written into the tensor, which is returned."""
+    def sigmoid_(self) -> Tensor:
+        """`sigmoid`, written into the tensor, which is returned."""
+    def sign_(self) -> Tensor:
+        """`sign`, written into the tensor, which is returned."""
+    def silu_(self) -> Tensor:
+        """`silu`, written into the tensor, which is returned."""
+    def sin_(self) -> Tensor:
+        """`sin`, written into the tensor, which is returned."""
+    def sinc_(self) -> Tensor:
+        """`sinc`, written into the tensor, which is returned."""
+    def sinh_(self) -> Tensor:
+        """`sinh`, written into the tensor, which is returned."""
+    def softplus_(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+        """`softplus`, written into the tensor, which is returned."""
+    def softshrink_(self, lambd: float = 0.5) -> Tensor:
+        """`softshrink`, written into the tensor, which is returned."""
+    def softsign_(self) -> Tensor:
+        """`softsign`, written into the tensor, which is returned."""
+    def sqrt_(self) -> Tensor:
+        """`sqrt`, written into the tensor, which is returned."""
+    def square_(self) -> Tensor:
+        """`square`, written into the tensor, which is returned."""
+    def subtract_(self, b: Operand) -> Tensor:
+        """`subtract`, written into the tensor, which is returned."""
+    def tan_(self) -> Tensor:
+        """`tan`, written into the tensor, which is returned."""
+    def tanh_(self) -> Tensor:
+        """`tanh`, written into the tensor, which is returned."""
+    def threshold_(self, threshold: float, value: float) -> Tensor:
+        """`threshold`, written into the tensor, which is returned."""
+    def trunc_(self) -> Tensor:
+        """`trunc`, written into the tensor, which is returned."""
+    def xlogy_(self, b: Operand) -> Tensor:
+        """`xlogy`, written into the tensor, which is returned."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore._arguments import boolean, calling, operand
+from dlcore._arguments import boolean, calling, operand, renamed
 from dlcore.dtypes import DTYPES, float32, float64, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
