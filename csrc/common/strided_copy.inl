@@ -124,6 +124,7 @@ template <int N, class T> static void copy_narrow_rows(T* to, const T* from, con
 
 template <class T> static void copy_narrow(T* to, const T* from, const CopyNest& nest) {
   switch (nest.innermost().length) {
+    case 1: return copy_narrow_rows<1>(to, from, nest);
     case 2: return copy_narrow_rows<2>(to, from, nest);
     case 3: return copy_narrow_rows<3>(to, from, nest);
     case 4: return copy_narrow_rows<4>(to, from, nest);
