@@ -5,7 +5,8 @@ import pytest
 
 import dlcore as dl
 from dlcore import random
-from dlcore.ops.random import philox
+from dlcore.ops._draw import a_state, words_of
+from dlcore.ops.random import permutation, philox
 
 # Random123's kat_vectors for philox4x32-10.
 KNOWN = [
@@ -91,3 +92,10 @@ def test_dropout_keeps_the_mask_for_the_backward_pass():
     kept = np.asarray(y.detach()) != 0
     np.testing.assert_array_equal(x.grad, np.where(kept, np.float32(1 / 0.75), 0))
     assert 0.7 < kept.mean() < 0.8
+
+
+@pytest.mark.parametrize("n", [63, 64, 65, 2049, 16385, 600_000, 5_000_000])  # of the last some share 42 leading bits
+def test_permutations_are_the_stable_order_of_their_words(n):
+    state = a_state()
+    words = words_of(state, (n,), wide=True)[1]
+    np.testing.assert_array_equal(permutation(dl.tensor(state), n), np.argsort(words, kind="stable"))

@@ -1,5 +1,6 @@
 // Uniform and normal numbers, integers, masks, dropout, permutations, from the words of philox.inl. Bound by the
 // generator, normals by arithmetic, permutations by memory.
+#include "order/words.inl"
 #include "random/philox.inl"
 
 // Bits of a uniform number: as many as the dtype's spacing just below 1 holds.
@@ -175,57 +176,66 @@ static void reserve(const Args& a) {
 
 // ---- permutation --------------------------------------------------------------------------------------------------
 // The indices 0 ... n - 1 in the order of their 64-bit words (equal words: smaller index first), hence what any stable
-// sort gives. Here: by the leading bits into buckets that fit a first-level cache, then each of these by as many
-// further bits as leave one to a place, then insertion.
-struct Keyed {
-  uint64_t key;
-  int64_t index;
-};
+// sort gives. Here: by the leading bits into buckets, of which one or a few fit registers, then these as words. While
+// it moves, an element is 8 bytes: the 32 bits of its word behind those that chose the bucket, above its index; where
+// these are equal the words decide.
+constexpr int64_t kMostPermuted = int64_t{1} << 32, kPermutedTogether = 8192;
 
-// start[p] = how many of the n elements have a place before p.
-template <class Get> static void count_places(int64_t n, int64_t places, int64_t* start, Get place) {
-  memset(start, 0, (places + 1) * sizeof(int64_t));
-  for (int64_t i = 0; i < n; ++i) ++start[place(i) + 1];
-  for (int64_t p = 0; p < places; ++p) start[p + 1] += start[p];
-}
-
-static void order_bucket(const Keyed* bucket, int64_t n, int used, int64_t* out) {
-  int bits = 1;
-  while (n >> bits) ++bits;
-  const Scratch<Keyed> sorted(n);
-  const Scratch<int64_t> start((int64_t{1} << bits) + 1);
-  const auto place = [=](int64_t i) { return static_cast<int64_t>((bucket[i].key << used) >> (64 - bits)); };
-  count_places(n, int64_t{1} << bits, start.get(), place);
-  for (int64_t i = 0; i < n; ++i) sorted[start[place(i)]++] = bucket[i];
-  for (int64_t i = 1; i < n; ++i) {  // nothing moves far: places are in order already
-    const Keyed x = sorted[i];
+static void order_bucket(uint64_t* bucket, int64_t n, const uint64_t* words, int64_t* out) {
+  if (n == 0) return;
+  sort_words(bucket, reinterpret_cast<uint64_t*>(out), n, n, 0, false);
+  bool tied = false;
+  for (int64_t i = 1; i < n; ++i) tied |= (bucket[i - 1] ^ bucket[i]) >> 32 == 0;
+  const auto behind = [=](uint64_t a, uint64_t b) {
+    return (a ^ b) >> 32 == 0 && words[a & 0xffffffffu] > words[b & 0xffffffffu];
+  };
+  for (int64_t i = 1; i < n && tied; ++i) {
+    const uint64_t x = bucket[i];
     int64_t k = i;
-    for (; k > 0 && sorted[k - 1].key > x.key; --k) sorted[k] = sorted[k - 1];
-    sorted[k] = x;
+    for (; k > 0 && behind(bucket[k - 1], x); --k) bucket[k] = bucket[k - 1];
+    bucket[k] = x;
   }
-  for (int64_t i = 0; i < n; ++i) out[i] = sorted[i].index;
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<int64_t>(bucket[i] & 0xffffffffu);
 }
 
 static void permutation(const Args& a) {
   const int64_t n = a.out().size();
+  if (n > kMostPermuted) throw ValueFault("permutation: of at most 2^32 elements, not " + std::to_string(n));
   const State s = advance(a.in(0), n, 2);
-  const Scratch<uint64_t> keys(n);
-  fill_random<uint64_t, 2>(s, keys.get(), n, [](const Group& g, uint64_t* out, int64_t) {
+  if (n == 0) return;
+  const Scratch<uint64_t> words(n);
+  fill_random<uint64_t, 2>(s, words.get(), n, [](const Group& g, uint64_t* out, int64_t) {
     for (int i = 0; i < 2 * kBlocks; ++i) out[i] = long_word(g, i / kBlocks, i % kBlocks);
   });
   int used = 0;
-  while (used < 10 && n >> used > 2048) ++used;
-  const int64_t buckets = int64_t{1} << used;
-  const Scratch<int64_t> start(buckets + 1);
-  const Scratch<Keyed> split(n);
-  const auto bucket = [&](int64_t i) { return static_cast<int64_t>(keys[i] >> 1 >> (63 - used)); };
-  count_places(n, buckets, start.get(), bucket);
-  for (int64_t i = 0; i < n; ++i) split[start[bucket(i)]++] = {keys[i], i};
+  while (used < 10 && n >> used > 64) ++used;
+  const int64_t buckets = int64_t{1} << used, part = n < 32 << 14 ? 1 << 14 : 1 << 16, parts = (n + part - 1) / part;
+  const auto bucket = [used, w = words.get()](int64_t i) { return static_cast<int64_t>(w[i] >> 1 >> (63 - used)); };
+  // Where the next element of each part goes in each bucket; a row of buckets for each part, and their ends.
+  const Scratch<int64_t> next(parts * buckets), ends(buckets);
+  parallel_for(parts, [&](int64_t p) {
+    int64_t* count = next.get() + p * buckets;
+    const int64_t end = n - p * part < part ? n : (p + 1) * part;
+    memset(count, 0, buckets * sizeof(int64_t));
+    for (int64_t i = p * part; i < end; ++i) ++count[bucket(i)];
+  });
+  int64_t before = 0;
+  for (int64_t b = 0; b < buckets; ++b) {
+    for (int64_t p = 0; p < parts; ++p) before += std::exchange(next[p * buckets + b], before);
+    ends[b] = before;
+  }
+  const Scratch<uint64_t> split(n);
+  parallel_for(parts, [&](int64_t p) {
+    int64_t* to = next.get() + p * buckets;
+    const int64_t end = n - p * part < part ? n : (p + 1) * part;
+    for (int64_t i = p * part; i < end; ++i)
+      split[to[bucket(i)]++] = (words[i] << used) >> 32 << 32 | static_cast<uint64_t>(i);
+  });
   int64_t* out = a.out().as<int64_t>();
-  parallel_ranges(buckets, 4, [&](int64_t begin, int64_t end) {  // start[b] is now where bucket b ends
+  parallel_ranges(buckets, buckets * kPermutedTogether / n + 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const int64_t first = b > 0 ? start[b - 1] : 0;
-      order_bucket(split.get() + first, start[b] - first, used, out + first);
+      const int64_t first = b > 0 ? ends[b - 1] : 0;
+      order_bucket(split.get() + first, ends[b] - first, words.get(), out + first);
     }
   });
 }
