@@ -1,6 +1,7 @@
 // Whole arrays moved: copies, concatenation, assignment to a slice and its adjoint.
 // Bound by memory; see common/strided_copy.inl for how a copy is walked.
 #include "common/strided_copy.inl"
+#include "movement/zeros.inl"
 
 // out = x
 static void copy(const Args& a) { copy_array(a.out(), a.in(0)); }
@@ -113,7 +114,7 @@ static void slice_assign(const Args& a) {
 
 // out = 0, except for the view described by params, which is dout
 static void slice_backward(const Args& a) {
-  memset(a.out().data, 0, a.out().size() * item_size(a.out().dtype));
+  clear(a.out().data, a.out().size() * item_size(a.out().dtype));
   copy_array(view_of(a.out(), a), a.in(0));
 }
 

@@ -4,6 +4,7 @@
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
 #include "movement/segments.inl"
+#include "movement/zeros.inl"
 
 constexpr int64_t kScaleGrain = 32 * 1024;  // elements: 3 us of rows in cache, 7 of rows in memory
 
@@ -163,9 +164,7 @@ static void gather_backward(const Args& a) {
     A* sums;
     if constexpr (std::is_same_v<T, A>) sums = dx.as<T>();
     else sums = wide.get();
-    parallel_ranges(size, kCopyGrain, [&](int64_t begin, int64_t end) {
-      memset(sums + begin, 0, (end - begin) * sizeof(A));
-    });
+    clear(sums, size * sizeof(A));
     add_indexed(sums, dout.as<const T>(), indices, rows);
     if constexpr (!std::is_same_v<T, A>) round_row(dx.as<T>(), sums, size);
   });

@@ -2,6 +2,7 @@
 // made of pieces of another along each axis: rolled, padded.
 // Bound by memory: each element is read and written once, beside the zeros that sums begin with.
 #include "common/strided_copy.inl"
+#include "movement/zeros.inl"
 
 template <class T> static inline T add_wrapping(T a, T b) {
   return static_cast<T>(static_cast<wrap_t<T>>(a) + static_cast<wrap_t<T>>(b));
@@ -61,7 +62,7 @@ template <class A, class T> static void add_walk(A* sums, const T* x, const Copy
 // out = 0, then the walk described by params (whether it meets no element twice, its first element, its strides) += x
 static void strided_add(const Args& a) {
   const Array &x = a.in(0), &out = a.out();
-  memset(out.data, 0, out.size() * item_size(out.dtype));
+  clear(out.data, out.size() * item_size(out.dtype));
   if (x.size() == 0) return;
   Array walk = out;
   walk.data = out.as<char>() + a.integer(1) * item_size(out.dtype);
@@ -81,7 +82,7 @@ static void strided_add(const Args& a) {
         for (int64_t i = 0; i < out.size(); ++i) out.as<T>()[i] = out.as<T>()[i] != T(0);
     } else {
       const Scratch<A> sums(out.size());
-      memset(sums.get(), 0, out.size() * sizeof(A));
+      clear(sums.get(), out.size() * sizeof(A));
       add_walk(sums.get() + a.integer(1), from, nest);
       for (int64_t i = 0; i < out.size(); ++i) store(out.as<T>() + i, sums[i]);
     }
@@ -187,17 +188,14 @@ static void rearrange_backward(const Args& a) {
   const Array &dout = a.in(0), &dx = a.out();
   if (dout.size() > 0 && takes_all_once(a, dx))
     return each_box_by_rows(a, dout, dx, [](const Array& from, const Array& to) { copy_array(to, from); });
-  if (dout.size() == 0) {
-    memset(dx.data, 0, dx.size() * item_size(dx.dtype));
-    return;
-  }
+  if (dout.size() == 0) return clear(dx.data, dx.size() * item_size(dx.dtype));
   with_float(dx.dtype, [&]<class T>() {
     using A = compute_t<T>;
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : dx.size());
     A* sums;
     if constexpr (std::is_same_v<T, A>) sums = dx.as<T>();
     else sums = wide.get();
-    memset(sums, 0, dx.size() * sizeof(A));
+    clear(sums, dx.size() * sizeof(A));
     each_box(a, dout, dx, 0, 0, 0, dout.ndim ? dout.shape[0] : 1, [&](const Array& from, const Array& to) {
       add_walk(sums + (to.as<const T>() - dx.as<const T>()), from.as<const T>(), plan_walk(to, from));
     });
