@@ -128,6 +128,35 @@ def test_in_place_operations_have_gradients():
     np.testing.assert_allclose(np.asarray(x.grad), [9.0 + 5.0, 0.0, 9.0])
 
 
+@pytest.mark.parametrize(
+    ("in_place", "apart"),
+    [
+        (lambda h, v: h.mul_(v), lambda h, v: h * v),
+        (lambda h, v: h.div_(v), lambda h, v: h / v),
+        (lambda h, v: h.__ipow__(v), lambda h, v: h**v),
+    ],
+    ids=["mul", "div", "pow"],
+)
+@pytest.mark.parametrize("columns", [3, 2])
+def test_what_is_overwritten_is_kept_where_its_gradient_needs_it(in_place, apart, columns):
+    x, v = leaf([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), leaf([[1.5], [0.5]])
+
+    def gradients(overwrites):
+        h = x * 2.0
+        if overwrites:
+            in_place(h if columns == 3 else h[:, :2], v * 2.0)
+        else:
+            h = dl.concat([apart(h[:, :columns], v * 2.0), h[:, columns:]], 1)
+        first = dl.grad((h * h).sum(), [x, v], create_graph=True)
+        return [g.detach() for g in (*first, *dl.grad(sum(g.sum() for g in first), [x, v]))]
+
+    step = dl.capture(lambda: gradients(True))
+    for _ in range(3):
+        for found, wanted in zip(step(), gradients(False), strict=True):
+            np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-6)
+    assert step.recordings == 1
+
+
 def test_in_place_on_leaves_is_refused():
     x = leaf([1.0, 2.0])
     with pytest.raises(dl.AutogradError, match="leaf"):

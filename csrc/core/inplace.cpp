@@ -65,6 +65,23 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
   return good;
 }
 
+// What the gradient needs of the values that are about to be overwritten is kept as a copy, with their history.
+static bool keep_overwritten(Node* node, Tensor* before) {
+  for (int k = 0; node && k < node->n_saved; ++k) {
+    Saved& saved = node->saved[k];
+    if (saved.tensor != before) continue;
+    auto copy = TensorRef::own(contiguous_copy(before));
+    if (!copy) return false;
+    copy.get()->requires_grad = before->requires_grad;
+    hold_node(copy.get(), before->node);
+    copy.get()->output = before->output;
+    copy.get()->version_seen = saved.version = copy.get()->buffer->version;
+    Py_DECREF(as_object(saved.tensor));
+    saved.tensor = as_tensor(Py_NewRef(copy.object()));
+  }
+  return true;
+}
+
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
   bool batched = is_batched(target);
   for (Py_ssize_t k = 0; k < n && !batched; ++k) batched = is_tensor(args[k]) && is_batched(as_tensor(args[k]));
@@ -95,6 +112,7 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   }
   const auto value = TensorRef::share(as_tensor(result.get()));
   if (value.get() != target) {
+    if (tracked && !keep_overwritten(value.get()->node, operands.data[0])) return nullptr;
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
       if (recorder) record_tracked_write(target);
