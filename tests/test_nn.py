@@ -1,5 +1,6 @@
 """Modules: what is found in them, their state, their modes; layers against NumPy."""
 
+import copy
 import math
 
 import numpy as np
@@ -431,3 +432,30 @@ def test_a_module_that_refers_to_its_parent():
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     assert len(dl.fit(model, (x, 2 * x), loss=dl.mse_loss, optimizer=optimizer, epochs=2)) == 2
     assert dl.predict(model.child, x).shape == (4, 2)
+
+
+def test_containers_of_pytorch_hold_modules_and_parameters():
+    class Heads(nn.Module):
+        def __init__(self):
+            self.heads = nn.ModuleDict({"mean": nn.Linear(2, 1), "spread": nn.Linear(2, 1)})
+            self.scales = nn.ParameterList([nn.Parameter(dl.ones(1)), nn.Parameter(dl.ones(1))])
+            self.shifts = nn.ParameterDict(a=nn.Parameter(dl.zeros(1)))
+            self.mode = "mean"
+
+        def forward(self, x):
+            return self.heads[self.mode](x) * self.scales[0] * self.scales[1] + self.shifts["a"]
+
+    model = Heads()
+    assert set(model.state_dict()) == {
+        "heads.mean.weight", "heads.mean.bias", "heads.spread.weight", "heads.spread.bias", "scales.0", "scales.1",
+        "shifts.a",
+    }  # fmt: skip
+    step, x = dl.capture(lambda x: model(x)), dl.randn(3, 2)
+    with dl.no_grad():
+        for mode in ("mean", "mean", "mean", "spread", "spread"):
+            model.mode = mode
+            assert step(x).tolist() == model(x).tolist()
+        model.heads["spread"] = nn.Linear(2, 1)
+        assert step(x).tolist() == model(x).tolist()
+    twin = copy.deepcopy(model)
+    assert twin.heads["mean"].weight is not model.heads["mean"].weight and type(twin.heads) is nn.ModuleDict

@@ -70,7 +70,7 @@ from dlcore.nn.losses import (
     TripletMarginLoss,
 )
 from dlcore.nn.min_gru import MinGRU
-from dlcore.nn.module import Module, ModuleList
+from dlcore.nn.module import Module, ModuleDict, ModuleList, ParameterDict, ParameterList
 from dlcore.nn.norm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -229,6 +229,7 @@ __all__ = [
     "MinGRU",
     "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "MultiMarginLoss",
     "MultiheadAttention",
@@ -236,6 +237,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",

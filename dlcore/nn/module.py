@@ -19,7 +19,7 @@ from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import DType, as_dtype
 from dlcore.errors import CaptureError
 
-__all__ = ["Module", "ModuleList"]
+__all__ = ["Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList"]
 
 
 class _Slot(NamedTuple):
@@ -360,6 +360,23 @@ def device_of(module: Module) -> Device:
 
 class ModuleList(list[Module]):
     """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
+
+
+class ModuleDict(dict[str, Module]):
+    """Modules by name, for code that was written for PyTorch; a plain dict does the same in a Module.
+
+    >>> heads = nn.ModuleDict({"mean": nn.Linear(4, 1), "spread": nn.Linear(4, 1)})
+    >>> [name for name in heads]
+    ['mean', 'spread']
+    """
+
+
+class ParameterList(list[Parameter]):
+    """A list of parameters, for code that was written for PyTorch; a plain list does the same in a Module."""
+
+
+class ParameterDict(dict[str, Parameter]):
+    """Parameters by name, for code that was written for PyTorch; a plain dict does the same in a Module."""
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:
