@@ -935,6 +935,11 @@ def test_describe():
     assert describe(np.zeros((0, 3))).samples == 0
 
 
+def test_a_public_data_set_tells_how_its_parts_are_called():
+    with pytest.raises(TypeError, match="mnist takes no train; its parts are split='train' and split='test'"):
+        dl.data.load_dataset("mnist", train=False)
+
+
 def test_prices_are_no_classes_and_many_classes_are_not_all_listed():
     values = np.zeros((800, 1), np.float32)
     assert describe((values, np.arange(800) * 7)).classes is None

@@ -94,7 +94,8 @@ def load_dataset(name: Any, split: str | None = None, *, download: bool = True, 
         raise TypeError(f"load_dataset: split {shown(split)} is not a text")
     known = isinstance(name, str) and (name == "digits" or name in _PUBLIC)
     if known and options:
-        raise TypeError(f"load_dataset: {name} takes no {', '.join(options)}")
+        parts = "" if name == "digits" else "; its parts are split='train' and split='test'"
+        raise TypeError(f"load_dataset: {name} takes no {', '.join(options)}{parts}")
     if name == "digits":
         if split is not None:
             raise ValueError("load_dataset: digits has no splits; use random_split")

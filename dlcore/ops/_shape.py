@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlcore.errors import ShapeError
 
-__all__ = ["broadcast_shapes"]
+__all__ = ["broadcast_shapes", "differing"]
 
 Shape = tuple[int, ...]
 
@@ -26,3 +26,9 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
                     raise ShapeError(f"{name}: shapes do not broadcast: {' and '.join(map(str, shapes))}")
                 out[d] = length
     return tuple(out)
+
+
+def differing(a: Shape, b: Shape) -> str:
+    """How the shapes of outputs and targets differ, for errors: ``shapes differ: (2, 1) and (2,); ...``."""
+    column = a == (*b, 1) or b == (*a, 1)
+    return f"shapes differ: {a} and {b}" + ("; squeeze(-1) takes the last axis away" if column else "")

@@ -19,6 +19,7 @@ from dlcore.errors import AutogradError, DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation
 from dlcore.ops._constants import positions
 from dlcore.ops._domains import limited, without_subnormal_probabilities
+from dlcore.ops._shape import differing
 from dlcore.ops._workloads import MILLION, MODELS, RAGGED, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub, where
 from dlcore.ops.gather import take
@@ -177,8 +178,10 @@ def cross_entropy(
     expected = logits.shape if target.dtype.is_float else positions
     if target.shape != expected:
         what = "probabilities" if target.dtype.is_float else "class indices"
+        meant = "; class indices are integers" if target.shape == positions else ""
         raise ShapeError(
-            f"cross_entropy: target of {what} has shape {target.shape}, logits {logits.shape}: expected {expected}"
+            f"cross_entropy: target of {what} has shape {target.shape}, logits {logits.shape}: expected "
+            f"{expected}{meant}"
         )
     if weight is not None and weight.shape != (logits.shape[axis],):
         raise ShapeError(
@@ -335,7 +338,7 @@ def _() -> Iterator[ErrorInput]:
     yield wrong(IndexError, text, np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]]), None)
     text = "target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
     yield wrong(ShapeError, text, x, t[:, None], None)
-    text = "target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"
+    text = "target of probabilities has shape (4,), logits (4, 3): expected (4, 3); class indices are integers"
     yield wrong(ShapeError, text, x, np.zeros(4), None)
     yield wrong(ShapeError, "weight has shape (4,), expected (3,): one for each class", x, t, np.ones(4))
     text = "target holds class indices (integers) or probabilities (floats), not bool"
@@ -390,7 +393,8 @@ def _(operands: list[Any], largest: float) -> None:
         Sample(MILLION, MILLION, why="1M", grad=False),
     ],
     error_inputs=[
-        ErrorInput(ShapeError, "mse_loss: shapes differ: (2, 1) and (2,)", np.zeros((2, 1)), np.zeros(2)),
+        ErrorInput(ShapeError, "mse_loss: shapes differ: (2, 1) and (2,); squeeze(-1) takes the last axis away",
+                   np.zeros((2, 1)), np.zeros(2)),
     ],
     workloads=[Workload(((128, 10), (128, 10)), why="small"), *million_and_ragged(2, large=True)],
     baselines={
@@ -407,7 +411,7 @@ def mse_loss(input: Spec, target: Spec, reduction: Reduction = "mean") -> tuple[
     tensor(2.)
     """
     if input.shape != target.shape:
-        raise ShapeError(f"mse_loss: shapes differ: {input.shape} and {target.shape}")
+        raise ShapeError(f"mse_loss: {differing(input.shape, target.shape)}")
     return Spec(input.shape if reduction == "none" else (), input.dtype), Spec(input.shape, input.dtype)
 
 

@@ -16,7 +16,7 @@ from dlcore.dtypes import int64
 from dlcore.errors import ShapeError
 from dlcore.ops import pairs
 from dlcore.ops._constants import positions
-from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._shape import broadcast_shapes, differing
 from dlcore.ops.activation import relu, sigmoid
 from dlcore.ops.elementwise import (
     abs,
@@ -67,7 +67,7 @@ def _alike(name: str, **given: Any) -> list[Any]:
     tensors = [operand(x, name, what) for what, x in given.items()]
     for t in tensors:
         if t.shape != tensors[0].shape:
-            raise ShapeError(f"{name}: shapes differ: {tensors[0].shape} and {t.shape}")
+            raise ShapeError(f"{name}: {differing(tensors[0].shape, t.shape)}")
     return tensors
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from dlcore.errors import ShapeError
 from dlcore.op import Domain, ErrorInput, Op, Sample, Spec, Workload, floating, named
 from dlcore.ops._domains import limited
+from dlcore.ops._shape import differing
 from dlcore.ops._workloads import million_and_ragged
 from dlcore.ops.activation import sigmoid
 from dlcore.ops.elementwise import abs, add, div, eq, exp, log, log1p, lt, maximum, mul, neg, sign, sub, where
@@ -48,7 +49,7 @@ class Pairwise(Op):
         self.rule(*args)
         input, target = args[:2]
         if input.shape != target.shape:
-            raise ShapeError(f"{self.name}: shapes differ: {input.shape} and {target.shape}")
+            raise ShapeError(f"{self.name}: {differing(input.shape, target.shape)}")
         reduction = args[self.signature.names.index("reduction")]
         return Spec(input.shape if reduction == "none" else (), input.dtype), Spec(input.shape, input.dtype)
 
@@ -84,7 +85,7 @@ class Pairwise(Op):
         yield Sample(inputs[0], inputs[1], reduction="none", why="special values", grad=False)
 
     def family_error_inputs(self) -> Iterator[ErrorInput]:
-        text = f"{self.name}: shapes differ: (2, 1) and (2,)"
+        text = f"{self.name}: shapes differ: (2, 1) and (2,); squeeze(-1) takes the last axis away"
         yield ErrorInput(ShapeError, text, np.full((2, 1), 0.5), np.full(2, 0.5))
 
     def family_workloads(self) -> list[Workload]:

@@ -313,7 +313,8 @@ class Optimizer(Recordable):
     def _check_parameter(self, i: int, p: Any) -> None:
         name = type(self).__name__
         if not isinstance(p, Tensor):
-            raise TypeError(f"{name}: parameter {i} is a {type(p).__name__}, not a Tensor")
+            hint = "; give its parameters()" if hasattr(p, "parameters") else ""
+            raise TypeError(f"{name}: parameter {i} is a {type(p).__name__}, not a Tensor{hint}")
         if not p.is_leaf:
             raise ValueError(f"{name}: parameter {i} is the result of an operation, not a parameter")
         if not p.dtype.is_float or not (p.requires_grad or type(p) is not Tensor):
