@@ -738,6 +738,25 @@ def test_optimizer_settings_read_or_set_inside_are_refused():
     refused(lambda x: x * optimizer.lr, dl.ones(1), match="setting lr")
 
 
+def test_requires_grad_that_is_set_back_inside_is_recorded():
+    critic, generator = nn.Linear(2, 1), nn.Linear(2, 2)
+
+    def step(x):
+        for p in (*critic.parameters(), *generator.parameters()):
+            p.grad = None
+        critic(generator(x).detach()).sum().backward()
+        critic.requires_grad_(False)
+        critic(generator(x)).sum().backward()
+        critic.requires_grad_(True)
+        return critic.weight.grad + 0, generator.weight.grad + 0
+
+    captured = dl.capture(step)
+    for _ in range(3):
+        x = dl.randn(4, 2)
+        assert [g.tolist() for g in captured(x)] == [g.tolist() for g in step(x)]
+    assert captured.recordings == 1
+
+
 def test_requires_grad_changed_inside_is_refused():
     w = nn.Parameter(dl.ones(1))
 
@@ -746,7 +765,7 @@ def test_requires_grad_changed_inside_is_refused():
         w.requires_grad = not w.requires_grad
         return out
 
-    refused(step, dl.ones(1), match="requires_grad")
+    refused(step, dl.ones(1), match="requires_grad of a tensor that it uses other than it was; set it back")
 
 
 def test_a_variable_that_changes_at_every_call_is_refused():

@@ -358,7 +358,8 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   const char* hindered = hindrance(self, r);
   if (r->failure.empty() && hindered) r->failure = {FailureKind::permanent, hindered, ""};
   if (r->failure.empty() && changes_requires_grad(r)) {
-    r->failure = {FailureKind::rebinds, "the step changes requires_grad of a tensor that it uses", ""};
+    r->failure = {FailureKind::rebinds, "the step leaves requires_grad of a tensor that it uses other than it was; "
+                  "set it back before the step ends", ""};
   }
   for (Region& region : r->steps.regions) {
     if (region.kind == Region::inside) keep(region.buffer);
