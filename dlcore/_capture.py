@@ -42,7 +42,7 @@ __all__ = ["Captured", "capture"]
 _KEPT = 16  # how many recordings of one function are kept: those that were used last
 _REPLAYS = 64  # so many replays earn another recording, when as many as are kept have been made
 _ATTEMPTS = 3  # a step that makes or replaces lasting state in so many calls in a row is taken to do so in every call
-_CHANGING = 8  # so many recordings in a row that were never replayed, as a number or variable had changed, are an error
+_CHANGING = 8  # so many recordings in a row that were never replayed, as a number or variable had changed, are the last
 
 
 def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> Any:
@@ -303,8 +303,11 @@ class Captured:
         self._idle = self._idle + 1 if idle and by_value else 0
         if self._idle >= _CHANGING:
             what = reason.text if reason.kind is ReasonKind.VARIABLE else "a number among the arguments changed"
-            text = f"{what} at every call, so that each is recorded anew; keep it in a tensor"
-            self._fail(Failure(FailureKind.PERMANENT, text))
+            text = f"{what} at every call, so that each would be recorded anew; keep it in a tensor"
+            self.failure = Failure(FailureKind.PERMANENT, text).message(_name(self.function))
+            if self._strict:  # the step is right, only slow: it goes on eagerly
+                self._strict = False
+                warnings.warn(f"{self.failure}; it runs eagerly from now on", RuntimeWarning, stacklevel=5)
 
     def _set_entries(self, entries: list[_Entry]) -> None:
         self._entries = entries
@@ -322,7 +325,9 @@ class Captured:
         """Why this recording was made."""
         if not self._entries:
             return Reason(ReasonKind.FIRST, "first recording")
-        last = self._entries[0]
+        kind = entry.structure, entry.specs, entry.mode  # one for calls of this kind tells more than the last one
+        alike = (e for e in self._entries if (e.structure, e.specs, e.mode) == kind)
+        last = next(alike, self._entries[0])
         if entry.structure != last.structure:
             text = "the arguments are of another structure, or a number among them changed"
             return Reason(ReasonKind.STRUCTURE, text)

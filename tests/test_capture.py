@@ -738,6 +738,41 @@ def test_optimizer_settings_read_or_set_inside_are_refused():
     refused(lambda x: x * optimizer.lr, dl.ones(1), match="setting lr")
 
 
+def test_a_step_whose_number_changes_every_time_goes_on_eagerly_with_one_warning():
+    temperature, w = [1.0], dl.ones(2, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        (dl.exp(w * x) * temperature[0]).sum().backward()
+        return w.grad * 2
+
+    captured = dl.capture(step)
+    with pytest.warns(RuntimeWarning, match=r"\[0\] of a list changed at every call.*eagerly from now on") as caught:
+        for k in range(20):
+            x = dl.tensor([k / 10.0, 1.0])
+            assert captured(x).tolist() == step(x).tolist()
+            temperature[0] *= 0.9
+    assert len(caught) == 1 and caught[0].filename == __file__ and captured.recordings == 9
+    assert "keep it in a tensor" in captured.failure
+
+    falling = dl.tensor(1.0)
+    kept = dl.capture(lambda x: x * falling)
+    for _ in range(20):
+        assert kept(dl.ones(1)).item() == falling.item()
+        falling.mul_(0.9)
+    assert kept.recordings == 1
+
+
+def test_the_reason_is_told_by_a_recording_for_calls_of_the_same_kind():
+    scale = [1.0]
+    captured = dl.capture(lambda x: x * scale[0])
+    for size in (2, 2, 3):
+        captured(dl.ones(size))
+    scale[0] = 2.0
+    assert captured(dl.ones(2)).tolist() == [2.0, 2.0]
+    assert captured.reasons[2] == "variable [0] of a list changed"
+
+
 def test_requires_grad_that_is_set_back_inside_is_recorded():
     critic, generator = nn.Linear(2, 1), nn.Linear(2, 2)
 
@@ -768,17 +803,18 @@ def test_requires_grad_changed_inside_is_refused():
     refused(step, dl.ones(1), match="requires_grad of a tensor that it uses other than it was; set it back")
 
 
-def test_a_variable_that_changes_at_every_call_is_refused():
+def test_a_number_that_changes_at_every_call_is_recorded_no_more():
     scale = 0.0
     step = dl.capture(lambda x: x * scale)
-    with pytest.raises(CaptureError, match="variable scale changed"):
+    with pytest.warns(RuntimeWarning, match="variable scale changed at every call.*eagerly from now on"):
         for k in range(20):
             scale = float(k)
             assert step(dl.ones(1)).item() == k
     number = dl.capture(lambda x, scale: x * scale)
-    with pytest.raises(CaptureError, match="number among the arguments"):
+    with pytest.warns(RuntimeWarning, match="number among the arguments changed"):
         for k in range(20):
-            number(dl.ones(1), k)
+            assert number(dl.ones(1), k).item() == k
+    assert step.recordings == number.recordings == 9
 
 
 def test_a_variable_may_change_now_and_then():
