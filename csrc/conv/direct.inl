@@ -21,6 +21,7 @@ namespace direct {  // names of types hold for the whole program: other families
 #include "conv/direct_planes.inl"
 #include "conv/direct_images.inl"
 #include "conv/direct_weight.inl"
+#include "conv/direct_images_weight.inl"
 #include "conv/direct_rows.inl"
 #include "conv/direct_depthwise.inl"
 }  // namespace direct

@@ -18,8 +18,8 @@ constexpr int64_t kImageSource = int64_t{1} << 18;   // bytes of a copy at most
 constexpr int64_t kImageResults = int64_t{1} << 15;  // bytes of results that wait to be transposed, if rows are short
 
 // to[i + j * row] = from[i * column + j] for i < ni, j < nj: tiles that go over what is done already take the ends.
-template <class T> static void transpose_places(T* to, int64_t row, int64_t ni, const T* from, int64_t column,
-                                                int64_t nj) {
+template <class T> static void transpose_bits(T* to, int64_t row, int64_t ni, const T* from, int64_t column,
+                                              int64_t nj) {
   const auto tiles = [&]<int N>() DLCORE_MAP {
     for (int64_t i = 0; i < ni; i += N) {
       for (int64_t j = 0; j < nj; j += N) {
@@ -39,6 +39,31 @@ template <class T> static void transpose_places(T* to, int64_t row, int64_t ni, 
   }
   for (int64_t i = 0; i < ni; ++i) {
     for (int64_t j = 0; j < nj; ++j) to[i + j * row] = from[i * column + j];
+  }
+}
+
+template <class T>
+static void transpose_places(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
+  using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  transpose_bits(reinterpret_cast<Bits*>(to), row, ni, reinterpret_cast<const Bits*>(from), column, nj);
+}
+
+// Rows [first, first + rows) of `count` planes of L images, as [plane][position][image]; planes lie `apart` positions
+// from each other.
+template <class T>
+static void gather_places(const Images& x, const T* from, int64_t block, int64_t plane, int64_t count, int64_t first,
+                          int64_t rows, T* to, int64_t apart) {
+  constexpr int L = kLanes<T>;
+  const int64_t images = std::min<int64_t>(L, x.count - block * L), positions = rows * x.width;
+  from += block * L * x.image + plane * x.plane + first * x.row;
+  if (x.pixel == 1) {
+    for (int64_t i = 0; i < count; ++i) {
+      transpose_places(to + i * apart * L, L, images, from + i * x.plane, x.image, positions);
+    }
+  } else {
+    for (int64_t q = 0; q < positions; ++q) {
+      transpose_places(to + q * L, apart * L, images, from + q * x.pixel, x.image, count);
+    }
   }
 }
 
@@ -67,8 +92,6 @@ static std::vector<Stretch> cut_stretches(const Axis& axis) {
 
 template <class T> struct ImagePlanes {
   static constexpr int L = kLanes<T>;
-  using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-
   const Planes<T>& p;
   const T* packs;
   const std::vector<Stretch> down = cut_stretches(p.y), across = cut_stretches(p.x);
@@ -125,15 +148,10 @@ template <class T> struct ImagePlanes {
     return found;
   }
 
-  static void transpose(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
-    transpose_places(reinterpret_cast<Bits*>(to), row, ni, reinterpret_cast<const Bits*>(from), column, nj);
-  }
-  int64_t images(int64_t block) const { return std::min<int64_t>(L, p.source.count - block * L); }
-
   // Rows [y0, y1) of the target.
   void run_band(int64_t block, int64_t g, int64_t y0, int64_t y1, T* source, T* results) const {
     const int64_t first = std::clamp<int64_t>(y0 + p.y.origin, 0, p.source.height - lines);
-    gather(block, g, first, source);
+    gather_places(p.source, p.from, block, g * p.in, p.in, first, lines, source, plane);
     for (int64_t o = 0; o < p.out; o += together) {
       const int64_t outputs = std::min(together, p.out - o);
       for (int64_t y = y0; y < y1; y += few) {
@@ -144,20 +162,6 @@ template <class T> struct ImagePlanes {
           q += int64_t{1} << size;
         }
         put(block, g * p.out + o, outputs, y, end, results);
-      }
-    }
-  }
-
-  void gather(int64_t block, int64_t g, int64_t first, T* to) const {
-    const Images& s = p.source;
-    const T* from = p.from + block * L * s.image + g * p.in * s.plane + first * s.row;
-    if (s.pixel == 1) {
-      for (int64_t i = 0; i < p.in; ++i, from += s.plane, to += plane * L) {
-        transpose(to, L, images(block), from, s.image, plane);
-      }
-    } else {
-      for (int64_t q = 0; q < plane; ++q) {
-        transpose(to + q * L, plane * L, images(block), from + q * s.pixel, s.image, p.in);
       }
     }
   }
@@ -206,13 +210,14 @@ template <class T> struct ImagePlanes {
   }
   void scatter(int64_t block, int64_t outputs, int64_t positions, const T* from, T* to) const {
     const Images& t = p.target;
+    const int64_t images = std::min<int64_t>(L, t.count - block * L);
     if (t.pixel == 1) {
       for (int64_t o = 0; o < outputs; ++o) {
-        transpose(to + o * t.plane, t.image, positions, from + o * positions * L, L, images(block));
+        transpose_places(to + o * t.plane, t.image, positions, from + o * positions * L, L, images);
       }
     } else {
       for (int64_t q = 0; q < positions; ++q) {
-        transpose(to + q * t.pixel, t.image, outputs, from + q * L, positions * L, images(block));
+        transpose_places(to + q * t.pixel, t.image, outputs, from + q * L, positions * L, images);
       }
     }
   }

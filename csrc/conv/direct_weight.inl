@@ -15,7 +15,7 @@ template <class T> struct WeightTile {
   int64_t dout_row;                  // from one output to the next
   int64_t bands, dout_band, x_band;  // how many, and from one to the next
   int64_t vectors;
-  T* sums;  // [Q][sums_row]: added to
+  T* sums;  // [Q][sums_row]: added to; of one element each, or of a vector
   int64_t sums_row;
 };
 
@@ -38,33 +38,48 @@ template <> inline float add_lanes<float>(vec<float> v) {
 }
 #endif
 
-template <class T, int Q, int N> static void weight_tile(const WeightTile<T>& t) {
+template <class T, int Q, int N, bool kVectors> static void weight_tile(const WeightTile<T>& t) {
   constexpr int L = kLanes<T>;
+  T* sums = t.sums;
+  const int64_t sums_row = t.sums_row, row = t.dout_row;
   vec<T> sum[Q][N] = {};
-  const int64_t row = t.dout_row;
+  if constexpr (kVectors) {
+#pragma GCC unroll 16
+    for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 16
+      for (int n = 0; n < N; ++n) sum[q][n] = vload(sums + q * sums_row + n * L);
+    }
+  }
   for (int64_t b = 0; b < t.bands; ++b) {
-    const T* dout = t.dout + b * t.dout_band;
-    const T* x[N];
+    const T *x[N], *dout[(Q + 2) / 3];  // one pointer for three outputs: base + {0, 1, 2} strides are addressing modes
 #pragma GCC unroll 16
     for (int n = 0; n < N; ++n) x[n] = t.x + b * t.x_band + t.offsets[n];
+#pragma GCC unroll 16
+    for (int q = 0; q < Q; q += 3) dout[q / 3] = t.dout + b * t.dout_band + q * row;
     for (int64_t v = 0; v < t.vectors * L; v += L) {
       vec<T> value[N];
 #pragma GCC unroll 16
       for (int n = 0; n < N; ++n) value[n] = vload(x[n] + v);
 #pragma GCC unroll 16
       for (int q = 0; q < Q; ++q) {
-        const vec<T> d = vload(dout + q * row + v);
+        vec<T> d = vload(dout[q / 3] + q % 3 * row);
+#if DLCORE_ISA == 4
+        asm("" : "+v"(d));  // or it is loaded anew for each multiply-add, and loads are what bounds the tile
+#endif
 #pragma GCC unroll 16
         for (int n = 0; n < N; ++n) sum[q][n] = vfma(d, value[n], sum[q][n]);
       }
+#pragma GCC unroll 16
+      for (int q = 0; q < Q; q += 3) dout[q / 3] += L;
     }
   }
-  T* sums = t.sums;
-  const int64_t sums_row = t.sums_row;
 #pragma GCC unroll 16
   for (int q = 0; q < Q; ++q) {
 #pragma GCC unroll 16
-    for (int n = 0; n < N; ++n) sums[q * sums_row + n] += add_lanes<T>(sum[q][n]);
+    for (int n = 0; n < N; ++n) {
+      if constexpr (kVectors) vstore(sums + q * sums_row + n * L, sum[q][n]);
+      else sums[q * sums_row + n] += add_lanes<T>(sum[q][n]);
+    }
   }
 }
 
@@ -75,20 +90,22 @@ constexpr int kTapsOf[4] = {kMostTaps, DLCORE_ISA == 4 ? 6 : 5, DLCORE_ISA == 4 
 template <class T> struct WeightTiles {
   WeightTileFunction<T> of[kOutputSizes][kMostTaps] = {};
 };
-template <class T, int I, int... N>
+template <class T, bool kVectors, int I, int... N>
 constexpr void set_weight_tiles(WeightTiles<T>& tiles, std::integer_sequence<int, N...>) {
-  ((tiles.of[I][N] = weight_tile<T, 1 << I, N + 1>), ...);
+  ((tiles.of[I][N] = weight_tile<T, 1 << I, N + 1, kVectors>), ...);
 }
-template <class T, int... I> constexpr WeightTiles<T> make_weight_tiles(std::integer_sequence<int, I...>) {
+template <class T, bool kVectors, int... I>
+constexpr WeightTiles<T> make_weight_tiles(std::integer_sequence<int, I...>) {
   WeightTiles<T> tiles;
-  (set_weight_tiles<T, I>(tiles, std::make_integer_sequence<int, kTapsOf[I]>()), ...);
+  (set_weight_tiles<T, kVectors, I>(tiles, std::make_integer_sequence<int, kTapsOf[I]>()), ...);
   return tiles;
 }
-template <class T>
-constexpr WeightTiles<T> kWeightTiles = make_weight_tiles<T>(std::make_integer_sequence<int, kOutputSizes>());
+template <class T, bool kVectors>
+constexpr WeightTiles<T> kWeightTiles = make_weight_tiles<T, kVectors>(std::make_integer_sequence<int, kOutputSizes>());
 
 template <class S> struct WeightSums;
 template <class S> static bool run_depthwise(const WeightSums<S>& sums);
+template <class S> static bool run_images(const WeightSums<S>& sums);
 
 template <class S> struct WeightSums {
   using T = compute_t<S>;
@@ -119,7 +136,7 @@ template <class S> struct WeightSums {
   }
 
   void run() {
-    if (run_depthwise(*this)) return;
+    if (run_depthwise(*this) || run_images(*this)) return;
     for (int64_t i = 0; i < in; ++i) {
       for (const AxisTap& a : y.taps[0]) {
         for (const AxisTap& b : x.taps[0]) {
@@ -147,14 +164,14 @@ template <class S> struct WeightSums {
         }
       }
     });
-    add_parts(sums.get());
+    add_parts(sums.get(), parts);
   }
 
- private:
-  void add_parts(T* sums) const {
+  // The gradient from `count` sums of every weight.
+  void add_parts(T* sums, int64_t count) const {
     const int64_t size = groups * out * taps;
     parallel_ranges(size, int64_t{1} << 14, [&](int64_t begin, int64_t end) {
-      for (int64_t p = 1; p < parts; ++p) {
+      for (int64_t p = 1; p < count; ++p) {
 #pragma omp simd
         for (int64_t k = begin; k < end; ++k) sums[k] += sums[p * size + k];
       }
@@ -162,6 +179,7 @@ template <class S> struct WeightSums {
     });
   }
 
+ private:
   // dout of a band in rows as far apart as those of the copies of x; between them are zeros.
   void fill_dout(T* rows, int64_t n, int64_t g, const Band& band) const {
     const S* first = dout + n * output.image + g * out * output.plane + band.y0 * output.row + band.x0 * output.pixel;
@@ -197,7 +215,7 @@ template <class S> struct WeightSums {
                          sums + o * taps, taps};
       for (int64_t k = 0; k < taps;) {
         const int64_t count = std::min<int64_t>(kTapsOf[size], taps - k);
-        kWeightTiles<T>.of[size][count - 1](tile);
+        kWeightTiles<T, false>.of[size][count - 1](tile);
         tile.offsets += count, tile.sums += count, k += count;
       }
       o += 1 << size;
