@@ -11,6 +11,7 @@
 //   3 -> 16 channels of 32 x 32, 3 x 3        119 /  75 / 118      92 /  34 / 138
 //   32 channels of 32 x 32, depthwise          39 /  36 /  26      15 /  20 /  16     by memory
 // What is missing went to positions computed for nothing, at the ends of rows and planes, and to copies of padding.
+// Where there are sixteen images lanes are images since then: direct_images.inl has figures of both.
 #include "common/activations.inl"
 #include "common/dtypes.inl"
 #include "common/strided_copy.inl"

@@ -1,10 +1,10 @@
 """Which kernel of the CPU computes a convolution, by shapes alone.
 
 The general kernels (csrc/conv/conv.inl) fill the lanes of vectors with channels, the direct ones (csrc/conv/direct.inl)
-with positions: these where channels are few, or each is for itself. With channels last (NHWC) the general kernels have
-nothing to transpose, and the direct ones must pick each channel out of its neighbours. Bounds were measured with
-AVX-512 on layers of LeNet, ResNet and MobileNet, on a Zen 5 and on a Zen 4; microseconds of the latter, on one core,
-64 images, direct / general (output, then gradient of the weight):
+with positions or images: these where channels are few, or each is for itself. With channels last (NHWC) the general
+kernels have nothing to transpose, and the direct ones must pick each channel out of its neighbours. Bounds were
+measured with AVX-512 on layers of LeNet, ResNet and MobileNet, on a Zen 5 and on a Zen 4; microseconds of the latter,
+one core, 64 images, direct with lanes of positions / general (output, then gradient of the weight):
                                      NCHW                       NHWC
   3 -> 16 channels, 32 x 32, 3 x 3    762 /  929   973 /  788   1409 /  732  1409 /  636
   1 -> 16 channels, 28 x 28, 3 x 3    296 /  453   306 /  433    690 /  318   688 /  311
