@@ -16,7 +16,6 @@ import gc
 import inspect
 import sys
 import types
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +25,7 @@ from dlcore._commands import is_small
 from dlcore._device import CPU
 from dlcore._explain import Explanation, MemoryPlan
 from dlcore._fusion import fuse
+from dlcore._notes import note
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
 from dlcore._recordable import CAPTURED_METHODS
 from dlcore._recorded_gradient import RecordedGradient
@@ -215,12 +215,10 @@ class Captured:
                 return True
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            note(
                 f"capture: {_name(self.function)} was recorded for {len(self._entries)} kinds of calls (the last: "
                 f"{self.reasons[-1]}); calls of other kinds run eagerly from now on. Pad arguments to few shapes, and "
-                "keep numbers that change in tensors",
-                RuntimeWarning,
-                stacklevel=4,
+                "keep numbers that change in tensors"
             )
         return False
 
@@ -277,7 +275,7 @@ class Captured:
                 self.failure = f"capture: check: {_name(self.function)}: {difference}"
                 if self._strict:
                     raise CaptureError(self.failure)
-                warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
+                note(f"{self.failure}; it is no longer recorded")
             return answer
         aligned = tuple(t.data_ptr % 16 == 0 for t in tensors)
         entry = _Entry(

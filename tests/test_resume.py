@@ -123,8 +123,10 @@ def test_a_damaged_file_is_named_and_the_one_before_it_is_used(damage, tmp_path)
     if damage == "flipped":
         raw[-5] ^= 1
     newest.write_bytes({"cut": raw[:-9], "flipped": raw, "text": b"hello", "empty": b""}[damage])
-    with pytest.warns(RuntimeWarning, match=f"Resume: {re.escape(str(newest))} cannot be used, the file before it is"):
+    text = f"Resume: {re.escape(str(newest))} cannot be used, the file before it is"
+    with pytest.warns(RuntimeWarning, match=text) as caught:
         assert train(tmp_path) == whole
+    assert caught[0].filename == __file__
 
 
 def test_files_of_another_training_are_refused(tmp_path):

@@ -484,6 +484,7 @@ def test_a_loss_that_is_not_finite_is_said_once(bad):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
+    assert {w.filename for w in caught} == {__file__}
     texts = [str(w.message) for w in caught]
     if bad:
         assert texts.pop(0) == f"fit: the {bad} hold NaN or infinities in 1 of 16 samples, the first in sample 3"

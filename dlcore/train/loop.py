@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from dlcore._notes import note
 from dlcore.optim.schedules import Plateau
 from dlcore.train import mistakes
 from dlcore.train.callbacks import Checkpoint
@@ -184,7 +184,7 @@ class Loop:
         wrong = ~np.isfinite(self.training.trace.read(0, run.batch)[:, 0])
         since = f" since batch {int(wrong.argmax()) + 1}" if names[0] == "loss" and wrong.any() else ""
         text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}{since}: {cause}"
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        note(text)
 
     def _note_skipped(self) -> None:
         """Says once that steps were left out; a scaler does so all the time."""
@@ -193,7 +193,7 @@ class Loop:
             return
         self._told = True
         text = f"fit: steps were left out, for their loss or gradients were not finite: {history.skipped} up to epoch "
-        warnings.warn(f"{text}{self.run.epoch}", RuntimeWarning, stacklevel=6)
+        note(f"{text}{self.run.epoch}")
 
     def _raise_interrupt(self) -> None:
         run = self.run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from dlcore import _safetensors
 from dlcore._arguments import instance, integer
 from dlcore._files import replacing
+from dlcore._notes import note
 from dlcore._tensor import from_numpy
 from dlcore.train._state import decode, encode
 from dlcore.train.run import Callback, Run
@@ -53,8 +53,7 @@ class Resume(Callback):
                 run.resumed = _read(path)
                 return
             except (ValueError, OSError) as error:
-                text = f"Resume: {path} cannot be used, the file before it is: {error}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                note(f"Resume: {path} cannot be used, the file before it is: {error}")
 
     def _files(self) -> list[Path]:
         """The files in the folder, the newest first."""
