@@ -141,8 +141,7 @@ def fit(
     average, low = as_average(ema, "fit: ema"), _autocast_dtype(autocast)
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
-    if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
-        raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
+    _check_record(record)
     non_finite = choice(non_finite, ("warn", "skip", "stop"), "fit: non_finite")
     mistakes.check_parameters(model, optimizers, step is None)
     data, device = samples(train, "fit: train", loss is not None), device_of(model)
@@ -172,12 +171,13 @@ def fit(
     view = display(None if progress is None else boolean(progress, "fit: progress"))
     if view is not None:
         run.callbacks.append(view)  # as the last one: others may find an error before a bar is drawn
-    with kept_modes(model), Interrupt(run.history) as interrupt:
-        _prepare(run, start_epoch)
-        interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
-        with mistakes.watched_first_step(training, scoring):
-            Loop(run, scoring, interrupt, record == "check", Sentinel(run) if non_finite == "stop" else None).go()
+    _carry_out(run, scoring, start_epoch, record == "check", Sentinel(run) if non_finite == "stop" else None)
     return run.history
+
+
+def _check_record(given: Any) -> None:
+    if not isinstance(given, bool) and not (isinstance(given, str) and given == "check"):
+        raise ValueError(f'fit: record is True, False or "check", not {shown(given)}')
 
 
 def _optimizers(given: Any, model: Module, step: Any) -> list[Optimizer]:
@@ -294,6 +294,17 @@ def _prepare(run: Run, start_epoch: int) -> None:
         schedule.prepare(run.optimizer, run.epochs * training.steps)
         if start_epoch:
             schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
+
+
+def _carry_out(
+    run: Run, scoring: Evaluation | None, start_epoch: int, check: bool, sentinel: Sentinel | None
+) -> None:
+    """All epochs. Whatever ends them, modes are put back and callbacks that have begun are ended."""
+    with kept_modes(run.model), Interrupt(run.history) as interrupt:
+        _prepare(run, start_epoch)
+        interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
+        with mistakes.watched_first_step(run.training, scoring):
+            Loop(run, scoring, interrupt, check, sentinel).go()
 
 
 def _callback(k: int, value: Any) -> Callback:
