@@ -110,6 +110,22 @@ class _Entry(NamedTuple):
         return self.recording.broken_guard() is None and _unchanged(self.observed)
 
 
+class _Run(NamedTuple):
+    """What a call that is recorded has given."""
+
+    results: Results
+    returned: Any
+    """What the function has returned, where it is no result that can be made anew; else None."""
+    gradient: RecordedGradient | None
+    outputs: tuple[Tensor, ...]
+    """What the recording has to give: the tensors among the results, and what their gradient needs."""
+    observed: Observation
+    unsound: Failure | None
+    """Why what it has read or done cannot be recorded."""
+    changed: bool
+    """Whether it has changed objects among its arguments."""
+
+
 class Captured:
     """A function that is recorded and replayed: what `capture` returns.
 
@@ -223,45 +239,28 @@ class Captured:
         return False
 
     def _record(self, call: Arguments, compare: _Entry | None = None) -> Any:
-        from dlcore._observe import Observer
-
+        """A call that is recorded; one that ``compare`` stands for is held against it instead of being kept."""
         tensors, mode = call.tensors, _mode()
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
-            start = _C.newest_node()
-            args, kwargs = call.with_tensors(aliases)
-            before = Arguments(args, kwargs)
-            observer = Observer(self.function, self.depends, (args, kwargs))
-            result = observer.run(self.function, args, kwargs)
-            changed = not Arguments(args, kwargs).same_as(before)
-            del args, kwargs, before
-            results = Results(result, aliases, start, self._known(call))
-            gradient = self._gradient(results, aliases, start)
-            kept = () if gradient is None else tuple(gradient.kept)
-            if results.problem is None:
-                del result
-                results.detach()
-            outputs = (*results.tensors, *kept)
-            observed, unsound = observer.finish(), observer.failure
-            del observer  # it holds what the step has made
-            if _C.something_kept(outputs):
-                gc.collect()  # a tensor that only garbage refers to is not kept
+            run = self._observed(call, aliases)
         except BaseException:
             _C.abort_recording()
             _hand_over(aliases, tensors)
             raise
-        recording, found = _C.end_recording(aliases, outputs)
+        recording, found = _C.end_recording(aliases, run.outputs)
         _hand_over(aliases, tensors)
-        if gradient is not None:
-            gradient.attach(recording, len(results.tensors))
+        results, observed = run.results, run.observed
+        if run.gradient is not None:
+            run.gradient.attach(recording, len(results.tensors))
         flags = [(t, t.requires_grad, t.data_ptr, _C.leaf_hooks(t)) for t in recording.operands]
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
-        failure = Failure.found(found) or unsound or _rebound(recording, observed)
+        failure = Failure.found(found) or run.unsound or _rebound(recording, observed)
         if results.problem is not None:
-            failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
+            failure, answer = Failure(FailureKind.PERMANENT, results.problem), run.returned
         else:
             answer = results.build(recording.outcome(*tensors), tensors)
-        if changed or _writes_arrays(recording, call):
+        if run.changed or _writes_arrays(recording, call):
             failure = Failure(FailureKind.PERMANENT, "it changes a list, dict, object or array among its arguments")
         if failure is not None:
             self._fail(failure)
@@ -270,12 +269,7 @@ class Captured:
         fuse(recording)
         recording.lay_out(True)
         if compare is not None:
-            if difference := _difference(compare.recording, recording):
-                self._set_entries([])
-                self.failure = f"capture: check: {_name(self.function)}: {difference}"
-                if self._strict:
-                    raise CaptureError(self.failure)
-                note(f"{self.failure}; it is no longer recorded")
+            self._compare(compare.recording, recording)
             return answer
         aligned = tuple(t.data_ptr % 16 == 0 for t in tensors)
         entry = _Entry(
@@ -284,6 +278,38 @@ class Captured:
         recording.serial = is_small(recording)
         self._keep(entry)
         return answer
+
+    def _observed(self, call: Arguments, aliases: tuple[Tensor, ...]) -> _Run:
+        """The call while it is recorded, with ``aliases`` for its tensors; of what it makes only results are held."""
+        from dlcore._observe import Observer
+
+        start = _C.newest_node()
+        args, kwargs = call.with_tensors(aliases)
+        before = Arguments(args, kwargs)
+        observer = Observer(self.function, self.depends, (args, kwargs))
+        result = observer.run(self.function, args, kwargs)
+        changed = not Arguments(args, kwargs).same_as(before)
+        del args, kwargs, before
+        results = Results(result, aliases, start, self._known(call))
+        gradient = self._gradient(results, aliases, start)
+        if results.problem is None:
+            result = None  # it is made anew from what the recording gives
+            results.detach()
+        outputs = (*results.tensors, *(() if gradient is None else gradient.kept))
+        observed, unsound = observer.finish(), observer.failure
+        del observer  # it holds what the step has made
+        if _C.something_kept(outputs):
+            gc.collect()  # a tensor that only garbage refers to is not kept
+        return _Run(results, result, gradient, outputs, observed, unsound, changed)
+
+    def _compare(self, standing: _C.Recording, recording: _C.Recording) -> None:
+        """Records nothing any more where the two differ; raises CaptureError then, or warns."""
+        if difference := _difference(standing, recording):
+            self._set_entries([])
+            self.failure = f"capture: check: {_name(self.function)}: {difference}"
+            if self._strict:
+                raise CaptureError(self.failure)
+            note(f"{self.failure}; it is no longer recorded")
 
     def _gradient(self, results: Results, aliases: tuple[Tensor, ...], start: int) -> RecordedGradient | None:
         """The gradient of the results; None where no gradient history leads out of the step."""
