@@ -43,7 +43,7 @@ depthwise(const T* x, const T* w, const T* bias, T* out, const __grid_constant__
   const Part part = Part::of<kLast>(i, walk.outputs, places);
   const int from = part.channel / (walk.outputs / walk.inputs);
   int z[kPlaces], y[kPlaces], x_[kPlaces];
-  compute_t<T> sum[kPlaces];
+  Compute<T> sum[kPlaces];
 #pragma unroll
   for (int p = 0; p < kPlaces; ++p) {
     const Place o(part.first + p * part.apart, walk.made);
@@ -56,14 +56,14 @@ depthwise(const T* x, const T* w, const T* bias, T* out, const __grid_constant__
   for (int kz = 0; kz < walk.kernel[0]; ++kz) {
     for (int ky = 0; ky < walk.kernel[1]; ++ky) {
       for (int kx = 0; kx < walk.kernel[2]; ++kx, ++weight) {
-        const compute_t<T> factor = widen(*weight);
+        const Compute<T> factor = widen(*weight);
 #pragma unroll
         for (int p = 0; p < kPlaces; ++p) {
           const int a = z[p] + kz * walk.dilation[0], b = y[p] + ky * walk.dilation[1], c = x_[p] + kx * walk.dilation[2];
           if (part.first + p * part.apart < places && within(a, walk.size[0]) && within(b, walk.size[1]) &&
               within(c, walk.size[2])) {
             const int place = (a * walk.size[1] + b) * walk.size[2] + c;
-            sum[p] = fma(compute_t<T>(widen(x[address<kLast>(part.image, from, place, walk.inputs, room)])), factor,
+            sum[p] = fma(Compute<T>(widen(x[address<kLast>(part.image, from, place, walk.inputs, room)])), factor,
                          sum[p]);
           }
         }
@@ -98,7 +98,7 @@ depthwise_input(const T* y, const T* w, T* out, const __grid_constant__ Walk wal
   const int places = walk.places(), room = walk.room(), points = walk.points, each = walk.outputs / walk.inputs;
   const Part part = Part::of<kLast>(i, walk.inputs, room);
   int z[kPlaces], y_[kPlaces], x_[kPlaces];
-  compute_t<T> sum[kPlaces];
+  Compute<T> sum[kPlaces];
 #pragma unroll
   for (int p = 0; p < kPlaces; ++p) {
     const Place at(part.first + p * part.apart, walk.size);
@@ -112,7 +112,7 @@ depthwise_input(const T* y, const T* w, T* out, const __grid_constant__ Walk wal
     for (int kz = 0; kz < walk.kernel[0]; ++kz) {
       for (int ky = 0; ky < walk.kernel[1]; ++ky) {
         for (int kx = 0; kx < walk.kernel[2]; ++kx, ++weight) {
-          const compute_t<T> factor = widen(*weight);
+          const Compute<T> factor = widen(*weight);
 #pragma unroll
           for (int p = 0; p < kPlaces; ++p) {
             if (part.first + p * part.apart >= room) continue;
@@ -121,7 +121,7 @@ depthwise_input(const T* y, const T* w, T* out, const __grid_constant__ Walk wal
             const int c = met(x_[p], kx, walk.stride[2], walk.dilation[2], walk.made[2]);
             if ((a | b | c) < 0) continue;
             const int place = (a * walk.made[1] + b) * walk.made[2] + c;
-            sum[p] = fma(compute_t<T>(widen(y[address<kLast>(part.image, d, place, walk.outputs, places)])), factor,
+            sum[p] = fma(Compute<T>(widen(y[address<kLast>(part.image, d, place, walk.outputs, places)])), factor,
                          sum[p]);
           }
         }
@@ -143,7 +143,7 @@ template <class T, class S, int kTaps, bool kLast>
 __global__ void __launch_bounds__(kThreads)
 depthwise_weight(const T* x, const T* y, S* slices, const __grid_constant__ Walk walk, int share) {
   after_previous();
-  using C = compute_t<T>;
+  using C = Compute<T>;
   __shared__ int offset[3][kTaps];
   __shared__ C partial[kWarps][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, points = walk.points;

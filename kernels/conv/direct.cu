@@ -19,7 +19,7 @@ template <class T, int kOutputs, bool kLast>
 __global__ void __launch_bounds__(kThreads)
 direct(const T* x, const T* w, const T* bias, T* out, const __grid_constant__ Walk walk, int relu) {
   after_previous();
-  using C = compute_t<T>;
+  using C = Compute<T>;
   extern __shared__ double room[];
   C* weights = reinterpret_cast<C*>(room);  // (inputs, points, kOutputs)
   const int points = walk.points, terms = walk.inputs * points, first_d = blockIdx.y * kOutputs;

@@ -1,10 +1,8 @@
-// What the convolutions in CUDA C++ share: lengths passed by value, and numbers read and written in their dtype.
+// What the convolutions in CUDA C++ share: lengths passed by value, and sums finished by bias and ReLU.
 //
 // Compiled with --fmad=false: fma is written where one rounding is meant.
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "../common/convert.cuh"
 #include "../common/order.cuh"
 
 // Axes of space are z, y, x, those that are not there of length 1. Elements are counted in int: walk.py sees to it.
@@ -25,25 +23,12 @@ struct Place {
 // Whether an index, which may be negative, lies within a length.
 __device__ inline bool within(int i, int length) { return static_cast<unsigned>(i) < static_cast<unsigned>(length); }
 
-template <class T> struct ComputeOf { using type = float; };
-template <> struct ComputeOf<double> { using type = double; };
-template <class T> using compute_t = typename ComputeOf<T>::type;
-
-__device__ inline float widen(float x) { return x; }
-__device__ inline double widen(double x) { return x; }
-__device__ inline float widen(__half x) { return __half2float(x); }
-__device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void narrow(float x, float& to) { to = x; }
-__device__ inline void narrow(double x, double& to) { to = x; }
-__device__ inline void narrow(float x, __half& to) { to = __float2half_rn(x); }
-__device__ inline void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
-
 // The sum, rounded; plus the bias, rounded again; ReLU, which keeps NaN: as the kernels in Triton do it.
 template <class T>
-__device__ inline T finished(compute_t<T> sum, const T* bias, int channel, bool relu) {
+__device__ inline T finished(Compute<T> sum, const T* bias, int channel, bool relu) {
   T value;
   narrow(sum, value);
   if (bias != nullptr) narrow(widen(value) + widen(bias[channel]), value);
-  if (relu && widen(value) <= 0) narrow(compute_t<T>(0), value);
+  if (relu && widen(value) <= 0) narrow(Compute<T>(0), value);
   return value;
 }

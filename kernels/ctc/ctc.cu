@@ -10,21 +10,11 @@
 //
 // Versions: 1, this one: unmeasured, not yet run on hardware. Compiled, no spills, on sm_80, 90, 100 and 120: 92 to 124
 // registers.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "../common/convert.cuh"
 #include "../common/order.cuh"
 
 constexpr int kThreads = 128;
 
-template <class T> struct Compute { using type = T; };
-template <> struct Compute<__half> { using type = float; };
-template <> struct Compute<__nv_bfloat16> { using type = float; };
-template <class T> using compute_t = typename Compute<T>::type;
-__device__ inline float widen(float x) { return x; }
-__device__ inline double widen(double x) { return x; }
-__device__ inline float widen(__half x) { return __half2float(x); }
-__device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
 template <class T> __device__ inline T narrow(double x) { return static_cast<T>(x); }
 template <> __device__ inline __half narrow<__half>(double x) { return __float2half(static_cast<float>(x)); }
 template <> __device__ inline __nv_bfloat16 narrow<__nv_bfloat16>(double x) {
@@ -73,12 +63,12 @@ template <class Label> struct Target {
 template <class T, class Label, class Steps, class Length>
 __global__ void __launch_bounds__(kThreads)
 ctc(const T* x, const Label* targets, const Steps* input_lengths, const Length* target_lengths, T* dx, double* losses,
-    compute_t<T>* alpha_rows, compute_t<T>* others, long long* next, long long* errors, long long bad_length,
+    Compute<T>* alpha_rows, Compute<T>* others, long long* next, long long* errors, long long bad_length,
     long long bad_label, long long steps_most, long long classes, long long step_stride, long long sample_stride,
     long long class_stride, long long count, long long padded, long long blank, long long kept, long long mean,
     long long zero_infinity) {
   after_previous();
-  using A = compute_t<T>;
+  using A = Compute<T>;
   const A never = A(-1e30), gone = A(-1e29);
   const long long n = blockIdx.x, samples = gridDim.x, thread = threadIdx.x;
   const long long steps = static_cast<long long>(input_lengths[n]);

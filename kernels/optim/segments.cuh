@@ -8,9 +8,7 @@
 // Compiled with --fmad=false: a * b + c rounds twice, as on the CPU, and fma is written where the CPU has one; division
 // and sqrt round correctly (NVRTC's default). So updates have the CPU's bits.
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "../common/convert.cuh"
 #include "../common/order.cuh"
 
 constexpr int kThreads = 256;
@@ -34,20 +32,6 @@ __device__ inline bool held_back(const long long* faults, const unsigned char* a
   if (faults != nullptr) for (int k = threadIdx.x; k < kRoom; k += kThreads) found = found || faults[2 * k] != 0;
   return __syncthreads_or(found);
 }
-
-// The type arithmetic is done in.
-template <class T> struct ComputeOf { using type = float; };
-template <> struct ComputeOf<double> { using type = double; };
-template <class T> using Compute = typename ComputeOf<T>::type;
-
-__device__ inline float widen(float x) { return x; }
-__device__ inline double widen(double x) { return x; }
-__device__ inline float widen(__half x) { return __half2float(x); }
-__device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void narrow(float x, float& to) { to = x; }
-__device__ inline void narrow(double x, double& to) { to = x; }
-__device__ inline void narrow(float x, __half& to) { to = __float2half_rn(x); }
-__device__ inline void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
 
 // kVector<T> elements: 16 bytes of the tensors of type T.
 template <class T> constexpr int kVector = 16 / sizeof(T);
