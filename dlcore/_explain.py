@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,11 @@ from dlcore._commands import Array, Command, commands
 from dlcore._files import write_figure
 from dlcore._fusion import obstacles
 from dlcore._memory import readable
+from dlcore._tables import plain_table, rich_table
 
-__all__ = ["Explanation", "Launch", "MemoryPlan", "Region", "plain_table"]
+__all__ = ["Explanation", "Launch", "MemoryPlan", "Region"]
 
+_RIGHT = (0, 3, 4, 5, 6)  # the columns of numbers
 _POINTWISE = ("elementwise", "activation")  # kernel families that read and write each element once
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe & Ito 2008
 
@@ -174,20 +176,12 @@ class Explanation:
         )
 
     def __str__(self) -> str:
-        return f"{plain_table(*self._table(), right=(0, 3, 4, 5, 6), flexible=2)}\n\n{self.summary}"
+        return f"{plain_table(*self._table(), right=_RIGHT, flexible=2)}\n\n{self.summary}"
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        from rich.table import Table
-
-        head, body = self._table()
-        table = Table(caption=self.summary, caption_justify="left")
-        for k, title in enumerate(head):
-            table.add_column(title, justify="right" if k in (0, 3, 4, 5, 6) else "left")
-        for cells in body:
-            table.add_row(*cells)
-        return table
+        return rich_table(*self._table(), right=_RIGHT, caption=self.summary)
 
     def picture(self, path: str | Path) -> None:
         """Writes the timeline as an image: a bar for each launch, coloured by family, and below the memory in use.
@@ -237,23 +231,6 @@ def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
     """How many bytes of intermediate results are alive at each launch."""
     alive = [r for r in regions if r.kind == "inside" and r.first >= 0]
     return [sum(r.bytes for r in alive if r.first <= k <= r.last) for k in range(launches)]
-
-
-def plain_table(
-    head: list[str], body: list[list[str]], right: tuple[int, ...], flexible: int, width: int = 120
-) -> str:
-    """A table as text; the flexible column is cut so that lines fit into ``width``."""
-    rows = [head, *body]
-    widths = [max(len(r[k]) for r in rows) for k in range(len(head))]
-    spare = width - (sum(widths) - widths[flexible]) - 2 * (len(widths) - 1)
-    widths[flexible] = min(widths[flexible], max(spare, 20))
-
-    def line(cells: list[str]) -> Iterator[str]:
-        for k, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
-            cut = cell if len(cell) <= wide else cell[: wide - 3] + "..."
-            yield cut.rjust(wide) if k in right else cut.ljust(wide)
-
-    return "\n".join("  ".join(line(r)).rstrip() for r in rows)
 
 
 class MemoryPlan:

@@ -11,13 +11,16 @@ from dlcore._arguments import instance, integer, shown
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._commands import work
-from dlcore._explain import MemoryPlan, plain_table
+from dlcore._explain import MemoryPlan
 from dlcore._memory import readable
+from dlcore._tables import plain_table, rich_table
 from dlcore._tensor import Tensor, empty, tensor
 from dlcore.nn.calls import watched_calls
 from dlcore.nn.module import Module, device_of
 
 __all__ = ["Layer", "Summary", "summary"]
+
+_RIGHT = (3, 4, 5)  # the columns of numbers
 
 
 class Layer(NamedTuple):
@@ -73,21 +76,12 @@ class Summary:
         )
 
     def __str__(self) -> str:
-        return f"{plain_table(*self._table(), right=(3, 4, 5), flexible=2)}\n\n{self.totals}"
+        return f"{plain_table(*self._table(), right=_RIGHT, flexible=2)}\n\n{self.totals}"
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        from rich.table import Table
-        from rich.text import Text
-
-        head, body = self._table()
-        table = Table(caption=self.totals, caption_justify="left")
-        for k, title in enumerate(head):
-            table.add_column(title, justify="right" if k > 2 else "left")
-        for cells in body:
-            table.add_row(*map(Text, cells))
-        return table
+        return rich_table(*self._table(), right=_RIGHT, caption=self.totals)
 
 
 def _short(flops: float) -> str:
