@@ -1,6 +1,7 @@
 """Resume: a training that ends anywhere goes on to the same bits."""
 
 import re
+import signal
 import warnings
 
 import numpy as np
@@ -218,6 +219,33 @@ def test_what_is_saved_at_ctrl_c_is_what_was_trained_whatever_others_restore(opt
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, Interrupt(step))
     assert run(tmp_path) == whole
+
+
+class InterruptEpoch(Callback):
+    """Ctrl-C while callbacks are told that an epoch has ended: it acts after all of them, or (twice) at once."""
+
+    def __init__(self, epoch, twice):
+        self.epoch, self.twice = epoch, twice
+
+    def on_epoch_end(self, run):
+        if run.epoch == self.epoch:
+            for _ in range(1 + self.twice):
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_an_epoch_is_made_once_though_ctrl_c_comes_at_its_end(twice, tmp_path):
+    def run(folder, *callbacks):
+        watching = [*callbacks, EarlyStopping(9, restore_best=True)]
+        return train(folder, *watching, schedule=optim.schedules.Plateau(patience=0, threshold=0.5), ema=0.9)
+
+    whole = run(None)
+    for epoch in (2, 3, 6):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, InterruptEpoch(epoch, twice))
+    found = run(tmp_path)
+    assert [figures["epoch"] for figures in found[1]] == [1, 2, 3, 4, 5, 6]
+    assert found == whole
 
 
 def test_more_epochs_go_on_by_the_schedule_of_that_many(tmp_path):

@@ -68,7 +68,7 @@ class Resume(Callback):
 
     def on_interrupt(self, run: Run) -> None:
         if run.batch:  # otherwise what the last epoch saved is all there is
-            self._save(run)
+            self._save(run, run.ended)
 
     def _save(self, run: Run, ended: bool = False) -> None:
         path = self.folder / f"step-{run.step:09}.safetensors"

@@ -49,10 +49,21 @@ class Run:
         """How many steps of the optimizer have been made, those of earlier epochs among them."""
         return max(self.epoch - 1, 0) * self.batches + self.batch
 
+    @property
+    def ended(self) -> bool:
+        """Whether the figures of this epoch are in the history: it is not to be made again."""
+        return bool(self.history.epochs) and self.history.epochs[-1]["epoch"] == self.epoch
+
     def call(self, event: str) -> None:
-        """Call the method ``event`` of every callback."""
+        """Call the method ``event`` of every callback; where Ctrl-C ends one, the others all the same."""
+        interrupt = None
         for callback in self.callbacks:
-            getattr(callback, event)(self)
+            try:
+                getattr(callback, event)(self)
+            except KeyboardInterrupt as error:
+                interrupt = interrupt or error
+        if interrupt is not None:
+            raise interrupt
 
     def state(self, ended: bool = False) -> dict[str, Any]:
         """All that the run is made of, for `go_on`; ``ended``: this epoch is done, its figures are in the history."""
