@@ -66,6 +66,11 @@ def test_modules_take_inplace_and_leave_their_input_alone():
         assert kind(inplace=True)(x).tolist() == kind()(x).tolist() and x.tolist() == [-1.0, 2.0]
         with pytest.raises(TypeError, match="inplace 'yes' is neither True nor False"):
             kind(inplace="yes")
+    for dropout in (nn.Dropout, nn.Dropout2d):
+        ones = dl.ones(1, 2, 3, 3)
+        assert not dropout(1.0, inplace=True)(ones).any() and ones.all()
+        with pytest.raises(TypeError, match="inplace 'yes' is neither True nor False"):
+            dropout(inplace="yes")
     with pytest.raises(ValueError, match=r"Hardtanh: min_val 2\.0 is not below max_val 1\.0"):
         nn.Hardtanh(2.0)
     with pytest.raises(ValueError, match=r"Softshrink: lambd -1\.0 is negative"):

@@ -146,10 +146,12 @@ class Dropout(Module):
     """In training, sets each element to zero with probability ``p`` and scales the others by 1 / (1 - p).
 
     In training mode under ``no_grad()`` it gives a RuntimeWarning: that is an evaluation without ``model.eval()``.
+    ``inplace`` is taken as PyTorch's, and changes nothing: the input is never overwritten.
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         name = type(self).__name__
+        boolean(inplace, f"{name}: inplace")
         self.p = number(p, f"{name}: p")
         if not 0 <= self.p <= 1:
             raise ValueError(f"{name}: p is a probability, not {self.p}")
