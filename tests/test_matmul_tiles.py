@@ -16,19 +16,29 @@ rng, digest = np.random.default_rng(0), hashlib.sha256()
 SHAPES = [
     (15, 1, 7), (16, 17, 33), (19, 48, 64), (33, 80, 65), (100, 70, 513), (37, 33, 1030), (256, 300, 784), (14, 64, 32),
     (130, 144, 1025), (57, 5, 200), (128, 10, 256), (65, 257, 130), (29, 5, 0), (500, 96, 40), (4100, 20, 8),
-    (512, 40, 100),
+    (512, 40, 100), (128, 128, 256), (64, 128, 64), (520, 96, 128),
 ]
+
+
+def gradients(a, bt, bias, dout):
+    x, w, b = (t.detach().requires_grad_() for t in (a, bt, bias))
+    dl.linear(x, w, b, activation="relu").backward(dout)
+    return [x.grad, w.grad, b.grad]
+
+
 for dtype in ("float32", "float64", "float16", "bfloat16"):
     for m, n, k in SHAPES:
         a, b = (dl.tensor(rng.standard_normal(s), dtype=dtype) for s in ((m, k), (k, n)))
         at, bt = a.T.clone(), b.T.clone()
-        bias = dl.tensor(rng.standard_normal(n), dtype=dtype)
+        bias, dout = (dl.tensor(rng.standard_normal(s), dtype=dtype) for s in (n, (m, n)))
         results = []
-        for threads in (1, 2):
+        for threads in (1, 2, 3):
             dl.set_num_threads(threads)
-            results.append([a @ b, at.T @ b, a @ bt.T, at.T @ bt.T, dl.linear(a, bt, bias, activation="gelu")])
-        for one, other in zip(*results, strict=True):
-            assert np.array_equal(one.numpy(), other.numpy()), (dtype, m, n, k)
+            results.append([a @ b, at.T @ b, a @ bt.T, at.T @ bt.T, dl.linear(a, bt, bias, activation="gelu"),
+                            *gradients(a, bt, bias, dout)])
+        for one, two, three in zip(*results, strict=True):
+            assert np.array_equal(one.numpy(), two.numpy()), (dtype, m, n, k)
+            assert np.array_equal(one.numpy(), three.numpy()), (dtype, m, n, k)
             digest.update(np.ascontiguousarray(one.numpy()).tobytes())
 print(digest.hexdigest())
 """

@@ -44,6 +44,15 @@ template <class S> static bool copies_rows(const Product<S>& p, int64_t columns)
   return columns >= kManyColumns || p.a_col * item % 2048 == 0;
 }
 
+// Whether B is read where it is: if it lies on whole vectors and its rows, with what lies between those of a block, stay
+// in the second-level cache beside the rest: a part of wide rows would fall into few of the sets.
+template <class S> static bool reads_in_place(const Product<S>& p) {
+  using T = compute_t<S>;
+  return std::is_same_v<S, T> && p.b_col == 1 && p.b_row % kLanes<T> == 0 &&
+         reinterpret_cast<uintptr_t>(p.b) % kVectorBytes == 0 &&
+         longest_slice<T>(p.k) * p.b_row * static_cast<int64_t>(sizeof(T)) <= second_level_cache() * 3 / 5;
+}
+
 // C[MR, NV vectors] (+)= A[MR, depth] @ B[depth, NV vectors]. One pointer for three rows of A: base + {0, 1, 2} strides
 // are addressing modes, so that no stride is kept in memory.
 template <class T, int MR, int NV, bool PART> static void broad_tile(const Tile<T>& t) {
@@ -124,15 +133,8 @@ template <class S> struct BroadBlock {
   // Adjacent rows that few columns of C need are copied as they lie, only so far apart that they do not collide.
   const bool spreads_a = copies_a && same && p.a_row == 1 && columns < kManyColumns;
   const int64_t pitch = spreads_a ? ceil_div(rows, 2 * L) * 2 * L + L : 0;  // an odd number of vectors
-  const bool copies_b = !same || !in_place();
+  const bool copies_b = !reads_in_place(p);
   const FinishFunction<S> finish = finish_for(p);
-
-  // B is read where it is if it lies on whole vectors and its rows, with what lies between those of this block, stay in
-  // the second-level cache beside the rest: a part of wide rows would fall into few of the sets.
-  bool in_place() const {
-    return p.b_col == 1 && p.b_row % L == 0 && reinterpret_cast<uintptr_t>(p.b + j0) % kVectorBytes == 0 &&
-           depth * p.b_row * static_cast<int64_t>(sizeof(T)) <= second_level_cache() * 3 / 5;
-  }
 
   // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load.
   void run() const {

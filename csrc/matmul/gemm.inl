@@ -190,6 +190,17 @@ template <class S> static int64_t work_of(const Product<S>& p) {
 }
 
 #if DLCORE_ISA == 4
+constexpr int64_t kManyRows = 512;  // of C: beside them it counts little that each thread packs all of a small B
+
+// Whether rows of C are shared out, where there are enough, and not columns: because B is read in place or small. The
+// thread that makes some rows, of activations or of a weight's gradient, is then mostly the one that needs them next, and
+// lines stay in its caches.
+template <class S> static bool shares_rows(const Product<S>& p) {
+  if (reads_in_place(p)) return true;
+  const bool small = p.n * p.k * static_cast<int64_t>(sizeof(S)) <= second_level_cache() / 2;
+  return std::is_same_v<S, compute_t<S>> && p.a_row != 1 && p.m >= kManyRows && small;
+}
+
 // As many blocks as wanted and no more: each packs what it needs of A and B itself. Columns are shared, not rows, for
 // then no part of B is packed twice, unless more would be packed of A; 16-bit results need room for a block of sums.
 template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
@@ -199,8 +210,10 @@ template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
   Grid grid{ceil_div(p.m, same ? most : kBlockRows), same ? 1 : ceil_div(p.n, kBlockColumns)};
   while (grid.blocks() < wanted) {
     const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
-    if (columns >= 2 * width && narrow * columns >= rows) grid.across *= 2;
-    else if (rows >= 2 * kTallRows) grid.down *= 2;
+    const bool high = rows >= 2 * kTallRows;
+    if (high && shares_rows(p)) grid.down *= 2;
+    else if (columns >= 2 * width && narrow * columns >= rows) grid.across *= 2;
+    else if (high) grid.down *= 2;
     else break;
   }
   return grid;
@@ -271,23 +284,33 @@ template <class S> static int64_t blocks_wanted(int64_t work) {
   return std::min<int64_t>(work / kBlockWork, 4 * threads);
 }
 
-// Independent products in one parallel region: small ones that could not be cut run side by side.
+// Whether a product can be cut into so many blocks of rows, none of which packs what another does.
+template <class S> static bool cuts_freely([[maybe_unused]] const Product<S>& p, [[maybe_unused]] int64_t blocks) {
+#if DLCORE_ISA == 4
+  return takes_broad(p) && reads_in_place(p) && p.m >= blocks * kTallRows && work_of(p) >= blocks * (kBlockWork / 4);
+#else
+  return false;
+#endif
+}
+
+// Independent products in one parallel region. Their blocks take turns, those of the first rows first: so each thread
+// works on the same rows of all. Small ones that could not be cut, or not for nothing, run side by side.
 template <class S, int N> static void gemm(const Product<S> (&products)[N]) {
-  int64_t work = 0, ends[N];
+  int64_t work = 0, blocks = 0;
   Grid grids[N];
   for (const Product<S>& p : products) work += work_of(p);
-  const int64_t wanted = blocks_wanted<S>(work);
+  const int64_t wanted = blocks_wanted<S>(work), threads = std::min<int64_t>(wanted, thread_count());
   for (int i = 0; i < N; ++i) {
-    grids[i] = cut(products[i], wanted * work_of(products[i]) / std::max<int64_t>(work, 1));
-    ends[i] = (i ? ends[i - 1] : 0) + grids[i].blocks();
+    const int64_t share = wanted * work_of(products[i]) / std::max<int64_t>(work, 1);
+    grids[i] = cut(products[i], cuts_freely(products[i], threads) ? std::max(share, threads) : share);
+    blocks = std::max(blocks, grids[i].blocks());
   }
-  const auto run = [&](int64_t block) {
-    int i = 0;
-    while (block >= ends[i]) ++i;
-    run_block(products[i], grids[i], block - (i ? ends[i - 1] : 0));
+  const auto run = [&](int64_t turn) {
+    const int64_t i = turn % N, block = turn / N;
+    if (block < grids[i].blocks()) run_block(products[i], grids[i], block);
   };
-  if (wanted > 1) return parallel_for(ends[N - 1], run);
-  for (int64_t block = 0; block < ends[N - 1]; ++block) run(block);
+  if (wanted > 1) return parallel_for(blocks * N, run);
+  for (int64_t turn = 0; turn < blocks * N; ++turn) run(turn);
 }
 
 // The same product for many matrices: place(p, entry) moves p to an entry of the batch.

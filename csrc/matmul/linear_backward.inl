@@ -47,7 +47,7 @@ template <class S> static void backward(const Args& args, Activation code) {
     const auto run = with_activation(code, [](auto a) -> StripeFunction<S> {
       return activation_stripe<decltype(a), S>;
     });
-    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * n + 1));  // elements: some 10 us
+    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 14) / (kSumRows * n + 1));  // elements: some us
     parallel_ranges(stripes, grain, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
         const int64_t first = s * kSumRows, at = first * n;
