@@ -528,3 +528,25 @@ def test_states_of_pytorch_are_taken():
 def test_errors_name_things(make, error, text):
     with pytest.raises(error, match=text):
         make([nn.Parameter(dl.ones(2))])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_updates_have_the_same_bits_on_any_number_of_threads(dtype):
+    rng = np.random.default_rng(3)
+    shapes = [(257, 131), (7,), (), (0, 4), (9001,), (64, 128)]
+    start, grads = ([rng.standard_normal(s).astype(np.float32) for s in shapes] for _ in range(2))
+    found, before = [], dl.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            dl.set_num_threads(threads)
+            parameters = [nn.Parameter(dl.tensor(x, dtype=dtype)) for x in start]
+            parameters.append(nn.Parameter(dl.tensor(start[0], dtype=dtype).T))  # not shared out
+            optimizer = optim.Adam(parameters, lr=0.1)
+            for p, g in zip(parameters, [*grads, grads[0].T], strict=True):
+                p.grad = dl.tensor(g, dtype=dtype)
+            for _ in range(2):
+                optimizer.step()
+            found.append([np.asarray(p.detach().to(dl.float64)).tobytes() for p in parameters])
+    finally:
+        dl.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
