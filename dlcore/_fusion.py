@@ -4,6 +4,12 @@
 `relu(self.fc1(x))`. Which launches may be one, and what that one is, says the part `merge` of an operation; here it is
 found out whether the step leaves room for it. Replays keep the bits of the eager step, for a kernel that applies a
 function to its results rounds as often as two kernels would.
+
+An optimizer's update stays apart from the gradients that it reads, for there is little to gain. On two cores of a
+Zen 4, Adam takes 42 of the 700 us of a 784-256-128-10 network's step (235,146 parameters), and on one 71: 0.30 ns a
+parameter, as where all lies in the second-level cache (17,226 parameters: 0.31), so that two cores cannot do it in less
+than 35. Of a GPT of 810,000 parameters it takes 373 of 30,100 us, at 61 GB/s; but moments and weights come from beyond
+that cache in any case, and a gradient is 4 of the 28 bytes of a parameter: 53 us at most.
 """
 
 from __future__ import annotations
