@@ -137,6 +137,10 @@ def work(recording: _C.Recording) -> tuple[float, float]:
 
 
 def is_small(recording: _C.Recording) -> bool:
-    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core."""
+    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core.
+
+    A step of a 64-128-64-10 network, 66 us on one core of a Zen 4, takes 59 on two that share a cache, but 148 on two
+    that do not, and 80 where it follows the last so late that the other thread sleeps.
+    """
     flops, moves = work(recording)
     return flops / 1e11 + moves / 3e10 < 100e-6
