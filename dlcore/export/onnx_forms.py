@@ -143,7 +143,7 @@ def _sums_bytes(n: Node) -> bool:
 for _name, _kind in {
     "sub": "Sub", "div": "Div", "neg": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",
     "cos": "Cos", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "reciprocal": "Reciprocal",
-    "contiguous": "Identity", "mv": "MatMul", "mm": "MatMul", "bmm": "MatMul", "dot": "MatMul",
+    "checked": "Identity", "contiguous": "Identity", "mv": "MatMul", "mm": "MatMul", "bmm": "MatMul", "dot": "MatMul",
 }.items():  # fmt: skip
     FORMS[_name] = _operator(_kind)
 FORMS |= {
