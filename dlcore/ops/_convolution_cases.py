@@ -176,9 +176,10 @@ def input_errors() -> Iterator[ErrorInput]:
     yield wrong("conv_input: an input of size (9, 8) has an output of size (7, 6), not that of y (2, 4, 6, 6): "
                 f"{given}", y, _W, size=(9, 8), **_PLAIN)  # fmt: skip
     yield wrong(f"conv_input: size (0, 8) is not 2 lengths of at least 1: {given}", y, _W, size=(0, 8), **_PLAIN)
-    yield wrong("conv_input: 4 channels, but weight takes 5: y (2, 4, 6, 6), weight (5, 3, 3, 3)",
-                y, np.zeros((5, 3, 3, 3)), size=(8, 8), **_PLAIN)  # fmt: skip
-    yield wrong(f"conv_input: groups 3 does not divide 4 channels: {given}", y, _W, size=(8, 8), **_PLAIN, groups=3)
+    yield wrong("conv_input: 4 channels, but weight takes 5: y (2, 4, 6, 6), weight (5, 3, 3, 3); "
+                "the output would be (2, 3, 8, 8)", y, np.zeros((5, 3, 3, 3)), size=(8, 8), **_PLAIN)  # fmt: skip
+    yield wrong(f"conv_input: groups 3 does not divide 4 channels: {given}; the output would be (2, 9, 8, 8)",
+                y, _W, size=(8, 8), **_PLAIN, groups=3)  # fmt: skip
     yield wrong("conv_input: takes y (N, D, *space) and weight (D, C / groups, *kernel) with 1 to 3 axes of space "
                 "each, not y (2, 4, 6, 6), weight (3, 3, 3)", y, _W[0], size=(8, 8), **_PLAIN)  # fmt: skip
 

@@ -261,10 +261,11 @@ def conv_input(
     check("conv_input", len(y.shape), walk)
     _check_filled("conv_input", shapes, (y.shape[1:], weight.shape))
     outputs = channels(y.shape, layout)
+    would = f"{listed(shapes)}; the output would be {image(y.shape[0], weight.shape[1] * groups, size, layout)}"
     if outputs != weight.shape[0]:
-        raise ShapeError(f"conv_input: {outputs} channels, but weight takes {weight.shape[0]}: {listed(shapes)}")
+        raise ShapeError(f"conv_input: {outputs} channels, but weight takes {weight.shape[0]}: {would}")
     if outputs % groups:
-        raise ShapeError(f"conv_input: groups {groups} does not divide {outputs} channels: {listed(shapes)}")
+        raise ShapeError(f"conv_input: groups {groups} does not divide {outputs} channels: {would}")
     if len(size) != len(y.shape) - 2 or min(size) < 1:
         raise ShapeError(f"conv_input: size {size} is not {len(y.shape) - 2} lengths of at least 1: {listed(shapes)}")
     found = checked_sizes("conv_input", shapes, size, weight.shape[2:], walk)
