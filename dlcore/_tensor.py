@@ -111,6 +111,8 @@ class Tensor(Writing, Habits, TensorMethods):
         return f"tensor({', '.join([body, *notes])})"
 
     def __format__(self, spec: str) -> str:
+        if not (spec or self.ndim) and _C.batch_of(self) is None:  # a number, as in NumPy and PyTorch
+            return str(self.numpy()[()])
         return format(self.item(), spec) if spec and self.size == 1 else format(repr(self), spec)
 
     def __iter__(self) -> Iterator[Tensor]:

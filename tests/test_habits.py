@@ -495,3 +495,47 @@ def test_gradients_switched():
         dl.set_grad_enabled(True)
     for decorate in (dl.inference_mode, dl.inference_mode(), lambda f: dl.set_grad_enabled(False)(f)):
         assert not decorate(lambda t: t * 1)(x).requires_grad and dl.is_grad_enabled()
+
+
+def test_activations_take_inplace_and_softmax_a_dtype():
+    F, x = nn.functional, dl.tensor(A)
+    for call in (F.relu, F.silu, F.elu, F.hardtanh, F.mish, F.gelu, lambda x, **k: F.leaky_relu(x, 0.2, **k),
+                 lambda x, **k: F.threshold(x, 0.1, 20, **k), lambda x, **k: F.dropout(x, training=False, **k)):
+        assert call(x, inplace=True).tolist() == call(x).tolist() and x.tolist() == A.tolist()
+        with pytest.raises(TypeError, match="inplace 'a' is neither True nor False"):
+            call(x, inplace="a")
+    assert nn.Dropout(0.5, inplace=True).p == 0.5 and nn.Softmin(dim=1)(x).tolist() == F.softmin(x, 1).tolist()
+    for f in (F.softmax, F.log_softmax):
+        wide = f(dl.tensor(A.astype(np.float64)), 1)
+        for found in (f(x, 1, dtype=dl.float64), f(x, dim=1, dtype="float64"), f(x, axis=1, dtype=dl.float64)):
+            assert found.dtype is dl.float64 and found.tolist() == wide.tolist()
+    w = dl.tensor(A.astype(np.float16), requires_grad=True)
+    F.softmax(w, dim=1, dtype=dl.float32)[:, 0].sum().backward()
+    assert w.grad.dtype is dl.float16
+
+
+def test_gumbel_softmax():
+    F = nn.functional
+    dl.manual_seed(0)
+    x = dl.tensor(np.log([0.2, 0.5, 0.3]).astype(np.float32))
+    drawn = F.gumbel_softmax(x.expand(20000, 3), hard=True)
+    assert set(np.unique(drawn.numpy())) == {0.0, 1.0} and drawn.sum(1).tolist() == [1.0] * 20000
+    np.testing.assert_allclose(drawn.mean(0), [0.2, 0.5, 0.3], atol=0.02)
+    w = dl.zeros(4, 3, 5, requires_grad=True)
+    hard = F.gumbel_softmax(w, tau=0.5, hard=True, dim=1)
+    assert hard.shape == (4, 3, 5) and hard.sum(1).tolist() == [[1.0] * 5] * 4
+    (hard * dl.arange(3).float()[:, None]).sum().backward()
+    assert w.grad.abs().sum().item() > 0
+    with pytest.raises(ValueError, match=r"gumbel_softmax: tau is 0\.0; it must be positive"):
+        F.gumbel_softmax(x, 0.0)
+
+
+def test_a_number_is_formatted_as_one():
+    assert f"{dl.tensor(0.1)}" == "0.1" and f"{dl.tensor(3)}" == "3" and f"{dl.tensor(2.5, dtype='bfloat16')}" == "2.5"
+    assert f"{dl.ones(()).requires_grad_():.2f}" == "1.00" and f"{dl.tensor([1, 2])}" == "tensor([1, 2])"
+
+
+def test_vmap_takes_pytorchs_names():
+    x, w = dl.tensor(A), dl.tensor([1.0, 2.0, 3.0, 4.0])
+    found = dl.func.vmap(lambda t, u: t * u, in_dims=(0, None), out_dims=1)(x, w)
+    np.testing.assert_array_equal(found, (A * w.numpy()).T)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from dlcore import _C
 from dlcore._arguments import axis_of, choice, function, integer, shown
 from dlcore._batching import Level, entered, stripped, wrapped
+from dlcore._spelling import spelled
 from dlcore._tensor import Tensor
 from dlcore.errors import ShapeError
 from dlcore.func._tree import leaves, replaced, spread
@@ -18,6 +19,7 @@ from dlcore.ops.slicing import slice as slice_view
 __all__ = ["vmap"]
 
 
+@spelled
 def vmap(
     f: Callable[..., Any],
     in_axes: Any = 0,

@@ -40,6 +40,7 @@ from dlcore.nn.layers import (
     Sequential,
     Sigmoid,
     Softmax,
+    Softmin,
     Tanh,
 )
 from dlcore.nn.layout import channels_last
@@ -261,6 +262,7 @@ __all__ = [
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
+    "Softmin",
     "Softplus",
     "Softshrink",
     "Softsign",

@@ -102,6 +102,7 @@ from dlcore._operations import (
     smooth_l1_loss,
     soft_margin_loss,
     softmax,
+    softmin,
     softplus,
     softshrink,
     softsign,
@@ -114,9 +115,10 @@ from dlcore._operations import (
 from dlcore._operations import pad as numpy_pad
 from dlcore._tensor import Tensor
 from dlcore.nn.dropout import dropout1d, dropout2d, dropout3d
-from dlcore.ops.elementwise import abs, div, maximum, pow, sqrt, square
-from dlcore.ops.reduce import max, sum
+from dlcore.ops.elementwise import abs, add, cast, div, log, maximum, pow, sqrt, square, sub
+from dlcore.ops.reduce import argmax, max, sum
 from dlcore.random import dropout as drop
+from dlcore.random import exponential
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
@@ -125,7 +127,7 @@ __all__ = [
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity",
     "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding",
     "embedding_bag", "focal_loss", "fold", "gaussian_nll_loss", "geglu",
-    "gelu", "glu", "grid_sample", "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
     "hinge_embedding_loss", "hinge_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
     "layer_norm", "leaky_relu", "linear",
     "linear_cross_entropy",
@@ -136,21 +138,48 @@ __all__ = [
     "relu6", "rms_norm",
     "rotary_embedding",
     "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
     "swiglu",
     "tanh", "tanhshrink", "threshold",
     "triplet_margin_loss", "unfold", "upsample",
 ]  # fmt: skip
 
 
-def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p; ``x`` itself where
-    ``training`` is False.
+    ``training`` is False. ``inplace`` is taken as PyTorch has it, and changes nothing.
 
     >>> nn.functional.dropout(dl.ones(3), training=False)
     tensor([1., 1., 1.])
     """
+    boolean(inplace, "dropout: inplace")
     return drop(x, p) if boolean(training, "dropout: training") else operand(x, "dropout")
+
+
+def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, dim: int = -1) -> Any:
+    """Draws of a class along ``dim``, with gradients: softmax((logits + Gumbel noise) / ``tau``), Jang et al. 2017.
+
+    ``hard``: vectors of 0 with a 1 at the largest, whose gradients are those of the soft ones. Raises ValueError unless
+    ``tau`` is positive.
+
+    >>> nn.functional.gumbel_softmax(dl.zeros(2, 3), hard=True).sum(1)
+    tensor([1., 1.])
+    """
+    x, warmth = operand(logits, "gumbel_softmax"), number(tau, "gumbel_softmax: tau")
+    if not warmth > 0:
+        raise ValueError(f"gumbel_softmax: tau is {warmth}; it must be positive")
+    axis = axis_of(dim, "gumbel_softmax: dim", x.shape)
+    noise = sub(0.0, log(exponential(x.shape, dtype=x.dtype, device=x.device)))
+    soft = softmax(div(add(x, noise), warmth), axis)
+    if not boolean(hard, "gumbel_softmax: hard"):
+        return soft
+    chosen = permute(one_hot(argmax(soft, axis), x.shape[axis]), _with_last_at(axis, x.ndim))
+    return add(sub(cast(chosen, x.dtype), soft.detach()), soft)
+
+
+def _with_last_at(axis: int, ndim: int) -> tuple[int, ...]:
+    """The order of axes that brings the last one to ``axis``."""
+    return (*range(axis), ndim - 1, *range(axis, ndim - 1))
 
 
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:

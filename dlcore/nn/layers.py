@@ -18,12 +18,12 @@ from dlcore.nn.module import Module, _Slot, _slots
 from dlcore.ops.activation import gelu, relu, sigmoid, tanh
 from dlcore.ops.matmul import linear
 from dlcore.ops.movement import flatten
-from dlcore.ops.softmax import log_softmax, softmax
+from dlcore.ops.softmax import log_softmax, softmax, softmin
 from dlcore.random import dropout
 
 __all__ = [
     "GELU", "Dropout", "Flatten", "Identity", "Linear", "LogSoftmax", "ReLU", "Sequential", "Sigmoid", "Softmax",
-    "Tanh",
+    "Softmin", "Tanh",
 ]  # fmt: skip
 
 
@@ -116,6 +116,13 @@ class LogSoftmax(Softmax):
 
     def forward(self, x: Tensor) -> Tensor:
         return log_softmax(x, self.dim)
+
+
+class Softmin(Softmax):
+    """softmax(-x) along ``dim``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softmin(x, self.dim)
 
 
 class Identity(Module):

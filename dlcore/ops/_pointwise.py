@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import boolean
 from dlcore.dtypes import INTEGERS, DType, bool_, float32
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import (
@@ -39,8 +40,8 @@ from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import library, million_and_ragged
 
 __all__ = [
-    "ANY", "AWAY_FROM_ZERO", "FLOAT", "NUMBER", "POSITIVE", "Pointwise", "check_dtype", "ends", "pointwise",
-    "specials",
+    "ANY", "AWAY_FROM_ZERO", "FLOAT", "NUMBER", "POSITIVE", "Pointwise", "Rectifier", "check_dtype", "ends",
+    "pointwise", "specials",
 ]  # fmt: skip
 
 FLOAT: tuple[str, ...] = ("float",)
@@ -192,3 +193,12 @@ def _crossed(values: np.ndarray[Any, Any], n: int) -> list[np.ndarray[Any, Any]]
 
 
 pointwise = Pointwise.named
+
+
+class Rectifier(Pointwise):
+    """An activation. PyTorch's ``inplace`` is taken and changes nothing: the operand is never overwritten."""
+
+    def otherwise(self, x: Any, *args: Any, inplace: Any, **kwargs: Any) -> Any:
+        """The activation, whatever ``inplace`` says."""
+        boolean(inplace, f"{self.name}: inplace")
+        return self.call(x, *args, **kwargs)

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore.op import Domain, Sample, Spec, Workload, floating, widest
-from dlcore.ops._pointwise import Pointwise
+from dlcore.ops._pointwise import Rectifier
 from dlcore.ops._workloads import MILLION, MODELS, library, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, exp, mul, square, sub
 
 __all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward"]
 
 
-class Activation(Pointwise):
+class Activation(Rectifier):
     """A pointwise operation that other libraries have under other names."""
 
     family = "activation"

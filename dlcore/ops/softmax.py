@@ -9,12 +9,26 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore._arguments import called
+from dlcore._arguments import called, operand
+from dlcore.dtypes import as_dtype
 from dlcore.errors import ShapeError
-from dlcore.op import REGISTRY, Axis, Domain, ErrorInput, Input, Op, Sample, Spec, Workload, floating, shape_of
+from dlcore.op import (
+    REGISTRY,
+    Axis,
+    Domain,
+    ErrorInput,
+    Input,
+    Op,
+    Sample,
+    Spec,
+    Workload,
+    floating,
+    function,
+    shape_of,
+)
 from dlcore.ops._domains import limited, without_subnormal_probabilities
 from dlcore.ops._workloads import RAGGED, on_gpu
-from dlcore.ops.elementwise import exp, mul, neg, sub
+from dlcore.ops.elementwise import cast, exp, mul, neg, sub
 from dlcore.ops.reduce import sum
 
 __all__ = ["log_softmax", "softmax", "softmin"]
@@ -201,6 +215,18 @@ def softmin(x: Any, axis: int = -1) -> Any:
     return called("softmin", softmax, called("softmin", neg, x), axis)
 
 
+def _in_dtype(name: str) -> Any:
+    """PyTorch's ``dtype``: the operand is cast first."""
+
+    def call(x: Any, axis: int = -1, *, dim: int | None = None, dtype: Any) -> Any:
+        x = operand(x, name) if dtype is None else cast(operand(x, name), as_dtype(dtype, f"{name}: dtype"))
+        return function(name)(x, axis if dim is None else dim)
+
+    return call
+
+
+softmax.otherwise(_in_dtype("softmax"))
+
 # ---- log_softmax ----------------------------------------------------------------------------------------------------
 
 
@@ -258,3 +284,6 @@ def _(operands: list[Any], largest: float) -> None:
     operands[0] = limited(operands[0], largest / (4 * max(1, operands[0].size)))
     out = np.minimum(operands[1], 0.0)
     operands[1] = np.where(np.isfinite(out), np.maximum(out, -80.0), out)
+
+
+log_softmax.otherwise(_in_dtype("log_softmax"))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, floating, widest
-from dlcore.ops._pointwise import SHAPES, Pointwise, specials
+from dlcore.ops._pointwise import SHAPES, Rectifier, specials
 from dlcore.ops.activation import logistic, sigmoid, tanh
 from dlcore.ops.elementwise import (
     abs,
@@ -38,7 +38,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Unit(Pointwise):
+class Unit(Rectifier):
     """An activation of this file: other libraries have it under names of their own."""
 
     family = "activation"
