@@ -12,7 +12,7 @@ import numpy as np
 
 import dlcore as dl
 from dlcore import nn
-from dlcore.export.c_forms import C_FORMS
+from dlcore.export.c_forms import C_FORMS, ROUNDED
 from dlcore.op import REGISTRY, lengths_of
 
 
@@ -56,7 +56,7 @@ def drawn(op, sample, dtype, single=False):
 def main(folder):
     """Write everything into ``folder``, with a list of it: what was refused, and why."""
     refused = {}
-    for label, op, sample, dtype in samples(sorted(set(C_FORMS) - {"copy"})):
+    for label, op, sample, dtype in samples(sorted({*C_FORMS, *ROUNDED} - {"copy"})):
         number = int(label.split("-")[1])
         if dtype == ("float64" if number % 2 else "float32") and number > 1:
             continue  # of most samples one dtype will do: each is a file to compile

@@ -3,6 +3,7 @@
 from dlcore.export import c_activations as c_activations  # its forms
 from dlcore.export import c_convolutions as c_convolutions  # their form in C
 from dlcore.export import c_elementwise as c_elementwise  # its forms
+from dlcore.export import c_layers as c_layers  # their forms in C
 from dlcore.export import onnx_attention as onnx_attention  # its forms
 from dlcore.export import onnx_convolutions as onnx_convolutions  # its forms
 from dlcore.export import onnx_elementwise as onnx_elementwise  # its forms

@@ -11,16 +11,16 @@ from dlcore.export.c_text import SUFFIX, Memory, Program, Unsupported
 from dlcore.export.trace import Call
 from dlcore.op import Spec
 
-__all__: list[str] = []
+__all__ = ["Images", "three"]
 
 _FEW_CHANNELS, _PLANE = 128, 128  # those of csrc/conv/pointwise.inl
 
 
-class _Images:
+class Images:
     """Images as one of three axes of space: lengths, and strides of image, channel and space."""
 
     def __init__(self, m: Memory, layout: str):
-        last, axes = layout == "NHWC", len(m.shape) - 2
+        last, axes = layout == "NHWC", len(m.shape) - 2  # of batch_norm there may be none
         self.count, self.channels = m.shape[0], m.shape[-1 if last else 1]
         space = slice(1, -1) if last else slice(2, None)
         self.size = (*[1] * (3 - axes), *m.shape[space])
@@ -32,7 +32,8 @@ class _Images:
         return math.prod(self.size)
 
 
-def _three(values: Sequence[int], of: int) -> tuple[int, ...]:
+def three(values: Sequence[int], of: int) -> tuple[int, ...]:
+    """Numbers of the axes of space, as many as three; those that are not there are ``of``."""
     return (*[of] * (3 - len(values)), *values)
 
 
@@ -65,8 +66,8 @@ def _summed(
     """One sum for each element, in the order in which the general kernel or the direct one takes its terms; a product
     where the general one leaves it to matmul."""
     kernel = _kernel(call)
-    source, target = _Images(x, given["layout"]), _Images(out, given["layout"])
-    shape, padding = _three(weight.shape[2:], 1), given["padding"]
+    source, target = Images(x, given["layout"]), Images(out, given["layout"])
+    shape, padding = three(weight.shape[2:], 1), given["padding"]
     pointwise = kernel == "conv:conv" and math.prod(shape) == 1 == given["groups"] and source.size == target.size
     if pointwise and source.channels <= _FEW_CHANNELS:
         plain = bias is None and given["activation"] is None and source.places >= _PLANE
@@ -77,8 +78,8 @@ def _summed(
     numbers = [
         source.count, given["groups"], weight.shape[1], weight.shape[0] // given["groups"],
         int(kernel == "conv:direct"), 0 if bias is None else bias.strides[0], *source.size, *target.size, *shape,
-        *_three(given["stride"], 1), *_three(padding[::2], 0), *_three(given["dilation"], 1), *source.strides,
-        *target.strides, *steps[:2], *_three(steps[2:], 0),
+        *three(given["stride"], 1), *three(padding[::2], 0), *three(given["dilation"], 1), *source.strides,
+        *target.strides, *steps[:2], *three(steps[2:], 0),
     ]  # fmt: skip
     values = ", ".join(map(str, numbers))
     call_text = f"{name}(p, {x.pointer}, {weight.pointer}, {'0' if bias is None else bias.pointer}, {out.pointer});"
@@ -86,7 +87,7 @@ def _summed(
 
 
 def _pointwise(
-    p: Program, source: _Images, target: _Images, x: Memory, weight: Memory, bias: Any, out: Memory, layout: str
+    p: Program, source: Images, target: Images, x: Memory, weight: Memory, bias: Any, out: Memory, layout: str
 ) -> list[str]:  # fmt: skip
     """A kernel of length 1: a product of matrices, as matmul does it."""
     name, inputs, outputs = p.use(f"matmul_{out.suffix}"), source.channels, target.channels
@@ -109,7 +110,7 @@ def _pointwise(
     ]
 
 
-def _adjacent(images: _Images) -> bool:
+def _adjacent(images: Images) -> bool:
     """Whether all places of all images have one stride."""
     step, wanted = images.strides[4], images.strides[4]
     for length, stride in zip(reversed(images.size), reversed(images.strides[2:]), strict=True):

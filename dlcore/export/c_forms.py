@@ -15,7 +15,7 @@ import numpy as np
 from dlcore.export.c_text import SUFFIX, TYPES, CForm, Memory, Program, Unsupported, literal
 from dlcore.export.trace import Call
 
-__all__ = ["C_FORMS", "elementwise", "libm"]
+__all__ = ["C_FORMS", "ROUNDED", "elementwise", "libm"]
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
@@ -463,9 +463,12 @@ C_FORMS: dict[str, CForm] = {
     "where": _chosen, "cast": _converted,
     "relu": _of_floats("relu"), "sigmoid": _of_floats("sigmoid"), "tanh": _of_floats("tanh"),
     "gelu": lambda p, call: _of_floats("gelu" if call.attrs[0] == "none" else "gelu_tanh")(p, call),
-    "contiguous": _copied, "assign": _copied, "copy": _copied, "concat": _joined, "slice_assign": _slice_assigned,
+    "checked": _copied, "contiguous": _copied, "assign": _copied, "copy": _copied, "concat": _joined,
+    "slice_assign": _slice_assigned,
     "take_scaled": _scaled, "matmul": _multiplied, "linear": _linear, "softmax": _along_axis,
     "log_softmax": _along_axis, "sum": _summed, "mean": _summed, "max": _extreme(">"), "min": _extreme("<"),
     "any": _truth, "all": _truth, "argmax": _position(">"), "argmin": _position("<"), "logsumexp": _log_sum,
 }  # fmt: skip
 """The form of each operation: a function of the program and the call, which gives lines of C."""
+ROUNDED: dict[str, CForm] = {}
+"""Forms that sum in double and round once: their results differ from those of the kernels in the last bits."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from dlcore.export.c_layer_kernels import LAYER_TEXTS
+
 __all__ = ["functions"]
 
 _TYPES = {
@@ -261,12 +263,10 @@ static double sum_column_$S(double sum, const $T *x, int n, int stride, int bloc
   int i, r;
   for (i = 0; i < n; i += block) {
     const int end = n - i < block ? n : i + block;
+    const $T *y = x + i * stride;
     $T lane = 0;
-    for (r = i; r + 4 <= end; r += 4) {
-      const $T *y = x + r * stride;
-      lane += (y[0] + y[stride]) + (y[2 * stride] + y[3 * stride]);
-    }
-    for (; r < end; ++r) lane += x[r * stride];
+    for (r = i; r + 4 <= end; r += 4, y += 4 * stride) lane += (y[0] + y[stride]) + (y[2 * stride] + y[3 * stride]);
+    for (; r < end; ++r, y += stride) lane += *y;
     sum += lane;
   }
   return sum;
@@ -430,7 +430,7 @@ def functions(names: Iterable[str]) -> str:
         if name in made:
             return
         stem, _, suffix = name.rpartition("_")
-        text = _filled(_TEXTS[stem], suffix)
+        text = _filled(_TEXTS[stem] if stem in _TEXTS else LAYER_TEXTS[stem], suffix)
         for called in re.findall(r"\b(\w+_f(?:32|64))\(", text):
             if called != name:
                 make(called)

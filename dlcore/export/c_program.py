@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from dlcore._files import replacing
-from dlcore.export.c_forms import C_FORMS
+from dlcore.export.c_forms import C_FORMS, ROUNDED
 from dlcore.export.c_text import Program
 from dlcore.export.trace import Prediction, example_of
 from dlcore.nn.module import Module
@@ -27,7 +27,8 @@ def c(model: Module, path: str | os.PathLike[str], example: Any) -> None:
 
     The outputs have the bits of dlcore's plain kernels (``DLCORE_ISA=v1``) for one row, except for float64 powers,
     sines and cosines and float32 ones beyond 2^20, which are libm's; sums of more than 65536 elements, and logsumexp of
-    columns of more than 16, which run in another order.
+    columns of more than 16, which run in another order; means of windows, `layer_norm`, `rms_norm`, `group_norm`, gated
+    units and attention, which sum in double. The row of a token outside of the vocabulary is NaN.
 
     Raises ValueError, naming the operation and the line, for operations that have no form in C, for what depends on
     values of the input, and for models of more than 32 MB; TypeError for 16-bit floats.
@@ -42,6 +43,6 @@ def c(model: Module, path: str | os.PathLike[str], example: Any) -> None:
     prediction.eager(one)
     stem = re.sub(r"\W", "_", os.path.splitext(os.path.basename(os.fspath(path)))[0], flags=re.ASCII)
     stem = stem if re.match(r"[A-Za-z]", stem) else f"model_{stem}"
-    text = Program(prediction.recorded(one, planned=True), one, stem, prediction.names, C_FORMS).text()
+    text = Program(prediction.recorded(one, planned=True), one, stem, prediction.names, C_FORMS | ROUNDED).text()
     with replacing(path) as file:
         file.write(text.encode())

@@ -161,7 +161,8 @@ class Program:
             body += [f"  /* {call.where} */", *(f"  {line}" for line in self._call(call))]
         said = set(re.findall(r"\w+", "\n".join(line for line in body if not line.startswith("  /*"))))
         called = functions(self.used & said)  # loops over nothing have been left out
-        arenas = [f"static {TYPES[dtype]} arena_{dtype}[{size}];" for dtype, size in sorted(self.arenas.items())]
+        arenas = [f"static {TYPES[dtype]} {name}[{size}];" for dtype, size in sorted(self.arenas.items())
+                  if (name := f"arena_{dtype}") in said]  # fmt: skip
         constants = "\n".join(text for label, text in self.constants.values() if label in said)
         unused = [name for name in ("input", *self._outputs()) if name not in said]
         body = [*(f"  (void){name};" for name in unused), *body]
