@@ -7,9 +7,9 @@
 //   sum a b = sum (a' - u) (b' - v) = sum a' b' - u sum b' - v sum a' + K u v:
 // a number for each row and one for each column, which the sums begin with. Beyond K both are packed as 0.
 //
-// Both operands are packed; tiles and slices are those of gemm.inl, as many bytes of each. Bound by arithmetic, with
-// few rows by packing B. GOP/s (2 M N K operations) on one core of a Zen 4, whose roof is 460, torch 2.13's _int_mm
-// beside:
+// Both operands are packed, but where rows are few and that instruction is there: matmul/few_bytes.inl. Tiles and
+// slices are those of gemm.inl, as many bytes of each. Bound by arithmetic, with few rows by packing B. GOP/s (2 M N K
+// operations) on one core of a Zen 4, whose roof is 460, torch 2.13's _int_mm beside; all of it with packing:
 //                                     64^3   256^3   512^3   1024^3   128x784x256   8x1024x1024
 //   four terms side by side, looped    143     326     362      351           304            85
 //   by unpacking, squares transposed   226     418     428      378           403           154
@@ -264,8 +264,15 @@ template <class Way> struct ByteBlock {
   }
 };
 
+#if DLCORE_ISA == 4
+#include "matmul/few_bytes.inl"
+#endif
+
 // A product for each entry of a batch: place(p, entry) moves p to it. Blocks are cut as those of float32.
 template <class Place> static void multiply_bytes(const ByteProduct& p, int64_t batch, Place place) {
+#if DLCORE_ISA == 4
+  if (takes_few(p)) return multiply_few(p, batch, place);
+#endif
   const int64_t work = p.m * p.n * std::max<int64_t>(p.k, 1) / 4, wanted = blocks_wanted<float>(work * batch);
   const Grid grid = cut_tall(p.m, p.n, 4 * kBlockRows, kByteWidth, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch, panels = ceil_div(p.n, kByteWidth);
