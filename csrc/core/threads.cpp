@@ -4,10 +4,10 @@
 // change before that chunk is done, so stale workers need no epoch.
 //
 // A second Python thread that calls while a region runs does its chunks itself: waiting would cost more than it gains.
-// A hot region costs 0.1-0.5 us. Waking a sleeping worker: 30-70 us, hence the spin. What costs more is memory that goes
-// from core to core, 7 ns a line that is written after the other has read it, and 29 ns where the cores have no cache in
-// common (a Zen 4; a virtual machine may be moved from one to the other within seconds). So kernels cut their work such
-// that a thread mostly finds again what it has made itself: the first rows are the caller's.
+// A hot region costs 0.1-0.5 us. Waking a sleeping worker: 30-70 us, hence the spin. What costs more is memory that
+// goes from core to core, 7 ns a line that is written after the other has read it, and 29 ns where the cores have no
+// cache in common (a Zen 4; a virtual machine may be moved from one to the other within seconds). So kernels cut their
+// work such that a thread mostly finds again what it has made itself: the first rows are the caller's.
 //
 // A worker that is woken on the caller's own processor waits there until the caller has done all the work, and sleeps
 // again before the system's balancing has seen it: after a pause a process stayed on one core for tens of milliseconds.

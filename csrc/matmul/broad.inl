@@ -44,8 +44,8 @@ template <class S> static bool copies_rows(const Product<S>& p, int64_t columns)
   return columns >= kManyColumns || p.a_col * item % 2048 == 0;
 }
 
-// Whether B is read where it is: if it lies on whole vectors and its rows, with what lies between those of a block, stay
-// in the second-level cache beside the rest: a part of wide rows would fall into few of the sets.
+// Whether B is read where it is: if it lies on whole vectors and its rows, with what lies between those of a block,
+// stay in the second-level cache beside the rest: a part of wide rows would fall into few of the sets.
 template <class S> static bool reads_in_place(const Product<S>& p) {
   using T = compute_t<S>;
   return std::is_same_v<S, T> && p.b_col == 1 && p.b_row % kLanes<T> == 0 &&

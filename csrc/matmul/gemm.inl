@@ -193,8 +193,8 @@ template <class S> static int64_t work_of(const Product<S>& p) {
 constexpr int64_t kManyRows = 512;  // of C: beside them it counts little that each thread packs all of a small B
 
 // Whether rows of C are shared out, where there are enough, and not columns: because B is read in place or small. The
-// thread that makes some rows, of activations or of a weight's gradient, is then mostly the one that needs them next, and
-// lines stay in its caches.
+// thread that makes some rows, of activations or of a weight's gradient, is then mostly the one that needs them next,
+// and lines stay in its caches.
 template <class S> static bool shares_rows(const Product<S>& p) {
   if (reads_in_place(p)) return true;
   const bool small = p.n * p.k * static_cast<int64_t>(sizeof(S)) <= second_level_cache() / 2;
