@@ -331,7 +331,7 @@ class Captured:
             self.failure = Failure(FailureKind.PERMANENT, text).message(_name(self.function))
             if self._strict:  # the step is right, only slow: it goes on eagerly
                 self._strict = False
-                warnings.warn(f"{self.failure}; it runs eagerly from now on", RuntimeWarning, stacklevel=5)
+                note(f"{self.failure}; it runs eagerly from now on")
 
     def _set_entries(self, entries: list[_Entry]) -> None:
         self._entries = entries

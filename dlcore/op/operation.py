@@ -392,7 +392,10 @@ class Op:
         for spec in specs:
             if spec is not None:
                 check_size(self.name, spec.shape, spec.dtype)
-        return self.wanted(specs, values)
+        wanted = self.wanted(specs, values)
+        if any(specs) and not any(wanted):
+            raise ValueError(f"{self.name}: its mask leaves no output")
+        return wanted
 
     def wanted(self, outputs: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
         """The outputs with None for those that an `OutputMask` among the attributes leaves out."""

@@ -86,7 +86,8 @@ def training_errors() -> Iterator[ErrorInput]:
     text = f"{name}: momentum is -0.5, not a number from 0 on or None"
     yield ErrorInput(ValueError, text, x, None, None, None, [v, v], momentum=-0.5)
     yield ErrorInput(ValueError, f"{name}: eps is -1.0, not a number from 0 on", x, None, None, None, [], eps=-1.0)
-    text = f"{name}: x (2, 3, 4) is of uint8; it must be of a floating dtype: x.float(), and bytes of a picture divided"
+    text = f"{name}: x (2, 3, 4) is of uint8; it must be of a floating dtype: "
+    text += "x.float(), and bytes of a picture divided by 255"
     yield ErrorInput(DTypeError, text, np.zeros((2, 3, 4), np.uint8), None, None, None, [])
 
 

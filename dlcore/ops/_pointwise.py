@@ -174,7 +174,10 @@ class Pointwise(Op):
             text = f"{self.name}: shapes do not broadcast: {first} and {second}"
             yield ErrorInput(ShapeError, text, np.ones(first, dtype), np.ones(second, dtype))
         if "bool" not in self.kinds and self.promote is widest:
-            yield ErrorInput(DTypeError, f"{self.name}: does not take bool", *[np.array([True])] * n)
+            x, floats = self.input_names[0], tuple(self.kinds) == ("float",)
+            floating = f"{x} (1,) is of bool; it must be of a floating dtype: {x}.float()"
+            text = f"{self.name}: {floating if floats else 'does not take bool'}"
+            yield ErrorInput(DTypeError, text, *[np.array([True])] * n)
 
     def family_workloads(self) -> list[Workload]:
         n = len(self.signature.operands)

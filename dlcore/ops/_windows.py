@@ -33,7 +33,7 @@ def spatial(shape: Ints, layout: str) -> Ints:
 
 def with_space(shape: Ints, space: Ints, layout: str) -> Ints:
     """``shape`` with other lengths in space."""
-    return (*shape[:2], *space) if layout == "NCHW" else (shape[0], *space, shape[-1])
+    return (*shape[:2], *space) if layout == "NCHW" else (*shape[:1], *space, *shape[-1:])
 
 
 def over_space(value: Any, rank: int, where: str) -> Ints:

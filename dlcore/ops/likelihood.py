@@ -56,8 +56,8 @@ def _promoted(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     return [common, target.dtype, None if weight is None else common]
 
 
-def _no_gradient_of_weight() -> NoReturn:
-    raise AutogradError("nll_loss: weight has no gradient; detach() it")
+def _no_gradient_of_weight(name: str) -> NoReturn:
+    raise AutogradError(f"{name}: weight has no gradient; detach() it")
 
 
 def _shares(target: Any, weight: Any, classes: int, ignore_index: int, dtype: Any) -> tuple[Any, Any]:
@@ -99,7 +99,7 @@ _likelihood = partial(
         "input": lambda dout, input_shape, target, weight, ignore_index, reduction: nll_loss_backward(
             dout, target, weight, input_shape, ignore_index, reduction
         ),
-        "weight": _no_gradient_of_weight,
+        "weight": lambda: _no_gradient_of_weight("nll_loss"),
     },
     cost=lambda target: (2.0 * math.prod(target.shape), 3.0 * bytes_of(target)),
     baselines={"torch": "F.nll_loss(input, target, weight, ignore_index=ignore_index, reduction=reduction)"},
@@ -200,7 +200,7 @@ def _() -> Iterator[Workload]:
         "dout": lambda ddinput, target, weight, ignore_index, reduction: nll_loss(
             ddinput, target, weight, ignore_index, reduction
         ),
-        "weight": _no_gradient_of_weight,
+        "weight": lambda: _no_gradient_of_weight("nll_loss_backward"),
     },
     cost=lambda dout, target, shape: (
         2.0 * math.prod(target.shape), 2.0 * bytes_of(target) + math.prod(shape) * dout.dtype.itemsize

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import called
 from dlcore.dtypes import (
     DTYPES,
     FLOATS,
@@ -360,18 +361,18 @@ def min(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     """
 
 
-def _of_two(name: str) -> Any:
+def _of_two(own: str, name: str) -> Any:
     """PyTorch's other meaning of `max` and `min`: of two tensors, element by element."""
 
     def call(x: Any, other: Any) -> Any:
         two = isinstance(other, _C.TensorBase) and (other.shape != () or other.dtype.is_float)
-        return function(name)(x, other) if two else NotImplemented
+        return called(own, function(name), x, other) if two else NotImplemented
 
     return call
 
 
-max.otherwise(_of_two("maximum"))
-min.otherwise(_of_two("minimum"))
+max.otherwise(_of_two("max", "maximum"))
+min.otherwise(_of_two("min", "minimum"))
 
 
 # ---- any, all -------------------------------------------------------------------------------------------------------

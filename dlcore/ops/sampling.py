@@ -235,8 +235,8 @@ _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
     ),
     samples=[Sample(x, grid, why=why, **options) for x, grid, options, why in _CASES],
     error_inputs=[
-        ErrorInput(DTypeError, "grid_sample: x (1, 1, 4, 4) is of uint8; it must be of a floating dtype: x.float(),",
-                   np.zeros((1, 1, 4, 4), np.uint8), np.zeros((1, 2, 2, 2))),
+        ErrorInput(DTypeError, "grid_sample: x (1, 1, 4, 4) is of uint8; it must be of a floating dtype: x.float(), "
+                   "and bytes of a picture divided by 255", np.zeros((1, 1, 4, 4), np.uint8), np.zeros((1, 2, 2, 2))),
         ErrorInput(ShapeError, "grid_sample: images (N, C, H, W) or (N, C, D, H, W) expected, not shape (3, 4, 4)",
                    np.zeros((3, 4, 4)), np.zeros((3, 2, 2, 2))),
         ErrorInput(ShapeError, "grid_sample: a grid of shape (2, 3, 3, 3) does not fit images of shape (2, 1, 4, 4): "

@@ -13,13 +13,13 @@ from dlcore._arguments import (
     axis_of,
     boolean,
     called,
+    calling,
     choice,
     integer,
     integers,
     listed,
     names_errors,
     operand,
-    renamed,
     shown,
 )
 from dlcore.dtypes import FLOATS, bool_, float32, int64
@@ -34,14 +34,10 @@ from dlcore.ops.elementwise import (
     div,
     eq,
     floor_divide,
-    ge,
-    logical_or,
-    lt,
     maximum,
     minimum,
     mul,
     remainder,
-    sub,
     where,
 )
 from dlcore.ops.gather import (
@@ -54,6 +50,7 @@ from dlcore.ops.gather import (
     ravel_index,
     take,
 )
+from dlcore.ops.limits import checked
 from dlcore.ops.movement import expand, reshape
 from dlcore.ops.scatter import put
 from dlcore.ops.shaping import moveaxis, unbind
@@ -459,16 +456,10 @@ def one_hot(x: Any, num_classes: int = -1) -> Any:
             raise ShapeError(f"one_hot: shape {x.shape} has no elements to tell the number of classes")
         classes = int(x.max().item()) + 1
     # Elsewhere negative indices count from the end; a class of -1 is a mistake, or what a loss shall ignore.
-    x = cast(x, int64)
-    places = reshape(where(lt(x, 0), sub(x, classes), x), (*x.shape, 1))
+    with calling("one_hot"):
+        places = reshape(cast(checked(x, 0, classes - 1, "label"), int64), (*x.shape, 1))
     ones = expand(_C.full((), 1, int64, x.device.code), places.shape)
-    try:
-        return gather_backward(ones, places, (*x.shape, classes), x.ndim)
-    except IndexError as error:
-        if _C.is_recording() or _C.batch_of(x) is not None:
-            raise renamed(error, "one_hot") from None
-        wrong = masked_select(x, logical_or(lt(x, 0), ge(x, classes)))[0].item()  # the kernel knows places alone
-        raise IndexError(f"one_hot: class {wrong} is out of range; there are {classes}") from None
+    return gather_backward(ones, places, (*x.shape, classes), x.ndim)
 
 
 def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:

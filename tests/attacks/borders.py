@@ -1,10 +1,10 @@
 """What comes in from outside: DLPack capsules, buffers, numbers, and memory that is written through two tensors.
 
 A capsule or a buffer whose description is damaged is refused; one that is right gives the values that are there, and
-bytes other than 0 and 1 never pass as booleans. A Python number that a dtype does not hold raises OverflowError by
-every way in, any other becomes what exact arithmetic rounds it to; casts wrap, saturate and round once. Writes whose
-source and target overlap leave what NumPy leaves, also through two tensors over one array and in recorded steps; a
-target that overlaps itself is refused. Nothing crashes.
+bytes other than 0 and 1 never pass as booleans. A Python number that an integer dtype does not hold, or no float of
+Python, raises OverflowError by every way in, any other becomes what exact arithmetic rounds it to; casts wrap, saturate
+and round once. Writes whose source and target overlap leave what NumPy leaves, also through two tensors over one array
+and in recorded steps; a target that overlaps itself is refused. Nothing crashes.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def fits(value: int | float, name: str) -> bool:
     if name == "bool":
         return True
     if name in MANTISSA:
-        return not finite(value) or math.isfinite(rounded(value, name))
+        return isinstance(value, float) or math.isfinite(rounded(value, "float64"))
     limits = np.iinfo(NUMPY[name])
     return finite(value) and limits.min <= math.trunc(value) <= limits.max
 
