@@ -410,10 +410,13 @@ def celu(x: Annotated[Spec, _KINK], alpha: float = 1.0) -> None:
     ulp=3, flops=30, special=_TAIL[:2], reference=lambda dout, x, alpha: dout * _celu_slope(x, alpha),
     magnitude=lambda dout, x, alpha: np.abs(dout) * _celu_slope(x, alpha) * (1 + np.maximum(-x / alpha, 0)),
     samples=[Sample((5, 7), (5, 7), alpha=0.3, why="another alpha")],
+    error_inputs=[ErrorInput(ValueError, "celu_backward: alpha must not be 0", np.zeros(3), np.zeros(3), alpha=0.0)],
     baselines={"torch": "torch.ops.aten.elu_backward(dout, alpha, 1, 1 / alpha, False, x)"},
 )  # fmt: skip
 def celu_backward(dout: Spec, x: Annotated[Spec, _KINK], alpha: float = 1.0) -> None:
-    """Gradient of celu: dout where x is positive, else dout e^(x / alpha)."""
+    """Gradient of celu: dout where x is positive, else dout e^(x / alpha). Raises ValueError where `alpha` is 0."""
+    if alpha == 0:
+        raise ValueError("celu_backward: alpha must not be 0")
 
 
 def _celu_slope(x: Any, alpha: float) -> Any:
