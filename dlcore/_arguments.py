@@ -222,9 +222,13 @@ def operand(value: Any, name: str, operand: str = "x", like: Any = None) -> Any:
 
 
 def renamed(error: Exception, name: str) -> Exception:
-    """The error of an operation as that of the function ``name``, which the caller knows: ``raise renamed(...)``."""
+    """The error of an operation as that of the function ``name``, which the caller knows: ``raise renamed(...)``.
+
+    A plain RuntimeError, which names a function of the driver or the system, stays as it is.
+    """
     head, colon, rest = str(error).partition(":")
-    return type(error)(f"{name}:{rest}") if colon and head.isidentifier() else error
+    own = bool(colon) and head.isidentifier() and type(error) is not RuntimeError
+    return type(error)(f"{name}:{rest}") if own else error
 
 
 class calling:
