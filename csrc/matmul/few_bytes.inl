@@ -15,7 +15,7 @@
 //   2 rows          73   25   47               52   17   88               65   17   30      38   13   51
 //   4 rows          80   33   57               60   27   98               62   22   34      51   18   56
 //   8 rows          96   60   74               78   52  117               68   38   50      54   31   70
-//   16 rows        133  124  113              114  105  153               90   73   70      75   60   90
+//   16 rows        133  124  113              114  105  153                -    -    -       -    -    -
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewDepth = 64, kFewColumns = 64;
 constexpr int64_t kFewStrips = 8;  // of the columns, for threads
