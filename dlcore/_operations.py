@@ -5,8 +5,6 @@ Editors and type checkers read their signatures in `_operations.pyi`, which `mak
 
 from __future__ import annotations
 
-import builtins  # public functions take the place of some here
-import functools
 import importlib
 import inspect
 from collections.abc import Callable
@@ -116,13 +114,6 @@ def is_in_place(name: str, function: Any) -> bool:
     return bool(elementwise and is_method(function) and f"{name}_" not in _OWN)
 
 
-@functools.cache
-def _keeps_operand(op: Any) -> bool:
-    """Whether a gradient of an operation needs its first operand, which in place is gone: it gets a copy then."""
-    first = op.signature.operand_names[0]
-    return builtins.any(first in inspect.signature(rule.function).parameters for rule in op.rules)
-
-
 def _in_place(name: str, function: Any) -> Callable[..., Any]:
     """The method that writes what ``function`` gives into the tensor, and keeps it on the tape; it returns the tensor.
     """
@@ -130,9 +121,9 @@ def _in_place(name: str, function: Any) -> Callable[..., Any]:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            tracked = self.requires_grad and _C.is_grad_enabled() and _keeps_operand(function.op)
-            if len(args) == operands - 1 and not (kwargs or tracked or None in args):
+            if len(args) == operands - 1 and not (kwargs or None in args):
                 return function.inplace(self, *args)
+            tracked = self.requires_grad and _C.is_grad_enabled()  # its gradient may need what is overwritten
             made = function(self.clone() if tracked else self, *args, **kwargs)
             if made.dtype.is_float and not self.dtype.is_float:
                 raise DTypeError(f"{name}: a result of dtype {made.dtype.name} does not fit into {self.dtype.name}")

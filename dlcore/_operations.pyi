@@ -1025,7 +1025,7 @@ def cumulative_sum(x: Operand, axis: int | None = None, dtype: Operand | None = 
 def cumulative_trapezoid(y: Operand, x: Operand | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
     """The integral of ``y`` along ``axis`` up to each place but the first, by the trapezoidal rule: one element less.
 
-    ``x``: the places, of the shape of y or (N,); else they are ``dx`` apart. See `trapezoid`.
+    Arguments and errors are those of `trapezoid`.
 
     >>> dl.cumulative_trapezoid(dl.tensor([1.0, 2.0, 3.0]))
     tensor([1.5, 4. ])

@@ -1,6 +1,7 @@
 """What callers may pass: one door for whole numbers, numbers, truth values, shapes, axes and dtypes."""
 
 import enum
+import re
 
 import numpy as np
 import pytest
@@ -219,3 +220,30 @@ def test_a_remembered_function_forgets_errors_and_keeps_no_more_than_a_thousand(
     assert len(calls) == 2
     assert [kept(n) for n in range(1030)] == list(range(1030))
     assert kept(1029) == 1029 and len(calls) == 1032  # one of those after all were forgotten
+
+
+def test_errors_name_the_function_that_was_called():
+    x = dl.ones(3, 4)
+    for call, text in (
+        (lambda: x.max(dl.ones(2, 3)), "max: shapes do not broadcast: (3, 4) and (2, 3)"),
+        (lambda: dl.min(x, dl.ones(2, 3)), "min: shapes do not broadcast: (3, 4) and (2, 3)"),
+        (lambda: dl.digitize(x, x), "digitize: "),
+    ):
+        with pytest.raises(ValueError, match="^" + re.escape(text)):
+            call()
+
+
+def test_a_mask_leaves_an_output():
+    halves = function("swiglu_backward")
+    for mask in ((False,), (False, False), (False, True)):  # of halves both gradients are in the first output
+        with pytest.raises(ValueError, match=r"^swiglu_backward: its mask leaves no output"):
+            halves(dl.ones(2, 3), dl.ones(2, 6), None, -1, mask)
+    with pytest.raises(ValueError, match=r"^layer_norm_backward: its mask leaves no output"):
+        one, row = dl.ones(2, 3), dl.ones(2)
+        function("layer_norm_backward")(one, one, row, row, None, (False, False, False))
+
+
+def test_windows_of_a_gradient_without_space():
+    call = function("avg_pool_backward")
+    with pytest.raises(dl.ShapeError, match=r"^avg_pool_backward: "):
+        call(dl.tensor(0.0), (5, 4), (), (), (), True, 0, "NHWC")

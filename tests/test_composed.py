@@ -79,6 +79,8 @@ def test_integrals_up_to_each_place():
     want = np.cumsum((A[1:] + A[:-1]) / 2 * np.diff(y, axis=0), 0)
     np.testing.assert_allclose(found.numpy(), want, atol=1e-12)
     assert dl.cumulative_trapezoid(dl.ones(2, 1)).shape == dl.cumulative_trapezoid(dl.ones(2, 0)).shape == (2, 0)
+    with pytest.raises(dl.ShapeError, match=r"^cumulative_trapezoid: x has shape \(5,\), y has \(2, 4\)"):
+        dl.cumulative_trapezoid(dl.ones(2, 4), dl.arange(5.0))  # the fifth place belongs to no element
 
 
 def test_runs_of_equal_elements():

@@ -539,3 +539,13 @@ def test_vmap_takes_pytorchs_names():
     x, w = dl.tensor(A), dl.tensor([1.0, 2.0, 3.0, 4.0])
     found = dl.func.vmap(lambda t, u: t * u, in_dims=(0, None), out_dims=1)(x, w)
     np.testing.assert_array_equal(found, (A * w.numpy()).T)
+
+
+def test_in_place_methods_keep_what_their_gradient_needs():
+    x = dl.tensor([-1.0, 0.5, 3.0], requires_grad=True)
+    for write in (lambda y: y.clamp_(min=0.0, max=2.0), lambda y: y.clamp_(0.0, 2.0)):
+        y = x * 1.0
+        assert write(y) is y and y.tolist() == [0.0, 0.5, 2.0]
+        assert dl.grad(y.sum(), [x])[0].tolist() == [0.0, 1.0, 0.0]
+    y = x * 1.0
+    assert dl.grad(y.sin_().sum(), [x])[0].tolist() == pytest.approx(np.cos([-1.0, 0.5, 3.0]))

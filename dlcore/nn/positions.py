@@ -63,7 +63,7 @@ class _Tabled(Module):
 
     def _computed(self) -> dict[str, np.ndarray[Any, Any]]:
         """Name -> table in float64."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _computed is not written")
 
     def _tables(self, x: Tensor) -> tuple[Tensor, ...]:
         """In their order, for ``x``."""

@@ -10,7 +10,7 @@ import numpy as np
 from dlcore import _C
 from dlcore._arguments import axis_of, boolean, choice, integers, names_errors, number, operand
 from dlcore.dtypes import default_float, int64, result_type
-from dlcore.errors import DTypeError, ShapeError
+from dlcore.errors import ShapeError
 from dlcore.ops import reduce
 from dlcore.ops.convolution import conv1d
 from dlcore.ops.elementwise import add, cast, div, eq, gt, lt, mul, ne, sqrt, sub, where
@@ -25,8 +25,8 @@ from dlcore.ops.statistics import norm
 from dlcore.ops.strided import diagonal
 
 __all__ = [
-    "block", "cdist", "compress", "convolve", "corrcoef", "cov", "cumulative_trapezoid", "dist", "extract", "gradient",
-    "interp", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "polyval", "unique_consecutive", "vander",
+    "block", "cdist", "compress", "convolve", "corrcoef", "cov", "dist", "extract", "gradient", "interp",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "polyval", "unique_consecutive", "vander",
 ]  # fmt: skip
 
 
@@ -147,30 +147,6 @@ def cdist(x: Any, other: Any, p: float = 2.0) -> Any:
 
 
 # ---- along one axis -------------------------------------------------------------------------------------------------
-
-
-@names_errors
-def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    """The integral of ``y`` along ``axis`` up to each place but the first, by the trapezoidal rule: one element less.
-
-    ``x``: the places, of the shape of y or (N,); else they are ``dx`` apart. See `trapezoid`.
-
-    >>> dl.cumulative_trapezoid(dl.tensor([1.0, 2.0, 3.0]))
-    tensor([1.5, 4. ])
-    """
-    y = operand(y, "cumulative_trapezoid", "y")
-    at = axis_of(axis, "cumulative_trapezoid: axis", y.shape)
-    n = max(y.shape[at] - 1, 0)
-    if x is None:
-        width = number(dx, "cumulative_trapezoid: dx")
-    else:
-        places = operand(x, "cumulative_trapezoid", "x")
-        along = at if places.ndim == y.ndim else 0
-        width = sub(part(places, along, 1, n), part(places, along, 0, n))
-        if places.ndim == 1:
-            width = reshape(width, tuple(n if d == at else 1 for d in range(y.ndim)))
-    heights = add(part(y, at, 1 if n else 0, n), part(y, at, 0, n))
-    return cumsum(mul(mul(heights, width), 0.5), at)
 
 
 @names_errors
@@ -346,8 +322,6 @@ def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool
     tensor([1, 2, 1])
     """
     x = operand(x, "unique_consecutive")
-    if x.dtype.kind not in ("int", "uint", "float", "bool"):
-        raise DTypeError(f"unique_consecutive: does not take {x.dtype.name}")
     line = reshape(x, (-1,))
     n = line.shape[0]
     changes = ne(part(line, 0, 1 if n > 1 else 0, max(n - 1, 0)), part(line, 0, 0, max(n - 1, 0)))

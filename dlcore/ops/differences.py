@@ -11,10 +11,11 @@ from dlcore.ops import _geometry as geometry
 from dlcore.ops.elementwise import add, mul, ne, sub
 from dlcore.ops.movement import concat, expand, reshape
 from dlcore.ops.reduce import sum
+from dlcore.ops.scan import cumsum
 from dlcore.ops.shaping import part, select
 from dlcore.ops.slicing import slice
 
-__all__ = ["diff", "trapezoid"]
+__all__ = ["cumulative_trapezoid", "diff", "trapezoid"]
 
 
 def _neighbours(x: Any, axis: int) -> tuple[Any, Any]:
@@ -68,18 +69,43 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     >>> dl.trapezoid(dl.tensor([1.0, 2.0, 4.0])).item()
     4.5
     """
-    y = operand(y, "trapezoid", "y")
-    axis = axis_of(axis, "trapezoid: axis", y.shape)
-    if y.dtype is bool_:
-        raise TypeError("trapezoid: does not take bool")
+    y, axis = _samples("trapezoid", y, axis)
     if x is None:
         step, n = number(dx, "trapezoid: dx"), y.shape[axis]
         ends = add(mul(select(y, axis, 0), 0.5), mul(select(y, axis, -1), 0.5)) if n > 1 else 0.0
         return mul(add(sum(part(y, axis, min(n, 1), max(n - 2, 0)), axis), ends), step)
-    pairs = add(*_neighbours(y, axis))
-    x = operand(x, "trapezoid")
+    return sum(_areas("trapezoid", y, x, axis), axis)
+
+
+def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """The integral of ``y`` along ``axis`` up to each place but the first, by the trapezoidal rule: one element less.
+
+    Arguments and errors are those of `trapezoid`.
+
+    >>> dl.cumulative_trapezoid(dl.tensor([1.0, 2.0, 3.0]))
+    tensor([1.5, 4. ])
+    """
+    y, axis = _samples("cumulative_trapezoid", y, axis)
+    if x is not None:
+        return cumsum(_areas("cumulative_trapezoid", y, x, axis), axis)
+    step = number(dx, "cumulative_trapezoid: dx")
+    return cumsum(mul(add(*_neighbours(y, axis)), 0.5 * step), axis)
+
+
+def _samples(name: str, y: Any, axis: int) -> tuple[Any, int]:
+    """What is integrated, and along which axis."""
+    y = operand(y, name, "y")
+    axis = axis_of(axis, f"{name}: axis", y.shape)
+    if y.dtype is bool_:
+        raise TypeError(f"{name}: does not take bool")
+    return y, axis
+
+
+def _areas(name: str, y: Any, x: Any, axis: int) -> Any:
+    """Those of the trapezoids between neighbours, which lie at ``x``."""
+    x = operand(x, name)
     if x.ndim == 1 and x.shape[0] == y.shape[axis]:
         x = reshape(x, tuple(x.shape[0] if d == axis else 1 for d in range(y.ndim)))
     elif x.shape != y.shape:
-        raise ShapeError(f"trapezoid: x has shape {x.shape}, y has {y.shape}")
-    return sum(mul(mul(pairs, 0.5), sub(*_neighbours(x, axis))), axis)
+        raise ShapeError(f"{name}: x has shape {x.shape}, y has {y.shape}")
+    return mul(mul(add(*_neighbours(y, axis)), 0.5), sub(*_neighbours(x, axis)))

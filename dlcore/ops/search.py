@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore._arguments import boolean, calling, operand, renamed
+from dlcore._arguments import boolean, called, calling, operand
 from dlcore.dtypes import DTYPES, float32, float64, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
@@ -137,10 +137,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     >>> dl.digitize(dl.tensor([0.5, 1.0, 9.0]), dl.tensor([1.0, 2.0])).tolist()
     [0, 1, 2]
     """
-    try:
-        return bucketize(x, bins, not boolean(right, "digitize: right"))
-    except (TypeError, ValueError) as error:
-        raise renamed(error, "digitize") from None
+    return called("digitize", bucketize, x, bins, not boolean(right, "digitize: right"))
 
 
 def bucketize(x: Any, boundaries: Any, right: bool = False) -> Any:
