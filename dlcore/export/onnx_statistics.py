@@ -40,9 +40,7 @@ def _norm(n: Node) -> Value:
         return FORMS["max" if p > 0 else "min"](n.but(operands={"x": size}))
     if not axes_of(n):
         return n.add("Identity", size)
-    if p == 2:
-        return _length(n, size)
-    return n.add("Pow", reduced(n, "ReduceSum", g.add("Pow", size, g.like(size, p))), g.like(size, 1 / p))
+    return _length(n, size)  # of order 2: those of other orders are composed of what has forms
 
 
 def _length(n: Node, size: Value) -> Value:
