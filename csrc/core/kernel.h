@@ -68,7 +68,7 @@ using KernelFunction = void (*)(const Args&);
 // allocates are always contiguous; a kernel that may write in place into views (copy, fill) says `strided_output`.
 constexpr uint32_t kAllContiguous = ~0u;
 
-// What stands behind a kernel that is no plain function: the launches of a GPU program (cuda.cpp).
+// What stands behind a kernel that is no plain function: the launches of a GPU program (cuda/program.cpp).
 struct Launches {
   virtual ~Launches() = default;
   virtual void run(const Args&) const = 0;

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: memory from CuPy's pool, streams and launches through the driver (csrc/core/cuda.cpp).
+"""NVIDIA GPUs: memory from CuPy's pool, streams and launches through the driver (csrc/core/cuda/).
 
 A Program becomes a native kernel once for each plan: its cubins are loaded, its parameters packed, and only addresses
 and the values of Python numbers are filled in when it is called.
