@@ -25,7 +25,7 @@ struct Node {
   Function* function;  // owned
   Plan* plan;          // one reference: gradient rules, attributes, what is saved
   uint64_t sequence;   // rises with every node: a consumer's is larger than its producers'
-  uint64_t run;        // the pass this node was last queued in, of those that keep their state in nodes (tape.cpp)
+  uint64_t run;        // the pass this node was last queued in, of those that keep their state in nodes (backward_pass.h)
   uint64_t needed_run; // the one in which a wanted tensor lies behind this node
   int n_edges, n_saved, n_outputs;
   Edge* edges;
@@ -49,6 +49,8 @@ uint64_t newest_sequence();
 // A new node for a call of `function` by `plan`, with room for edges, saved tensors and outputs, which start empty.
 Node* new_node(Function* function, Plan* plan, int n_edges);
 void set_edge(Edge& edge, Tensor* operand, bool needed);
+void release_saved(Node* node);
+bool init_nodes(PyObject* module);
 
 // Whether `value` is a tuple of tensors; else a TypeError in the name of `function`.
 bool check_tensors(PyObject* value, const char* function);
