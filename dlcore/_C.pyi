@@ -9,7 +9,7 @@ from dlcore.dtypes import DType
 
 compiler: str
 cuda: Any
-"""NVIDIA GPUs through the driver API: csrc/core/cuda.cpp."""
+"""NVIDIA GPUs through the driver API: csrc/core/cuda.h."""
 
 class TensorBase:
     @property

@@ -14,7 +14,7 @@ One function may serve several operands, as kernels do that compute gradients to
     @linear.gradient("x", "weight", "bias")
     def _(dout, x, weight, needs_input_grad): ...      # a bool for each of the three; returns three tensors or None
 
-The engine sums gradients to the operand's shape and casts them to its dtype. csrc/core/tape.cpp calls the rules.
+The engine sums gradients to the operand's shape and casts them to its dtype. csrc/core/rules.cpp calls the rules.
 """
 
 from __future__ import annotations
