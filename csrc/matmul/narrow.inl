@@ -136,7 +136,8 @@ template <class T> static bool narrow_block(const Product<T>& p, int64_t i0, int
     const T* a = p.a + i0 * p.a_row;
     q = {p.b, p.b_col, p.b_row, a, p.a_row, p.a_col, p.c + i0 * p.c_row, 1, p.c_row, p.n, i1 - i0, p.k};
   }
-  const bool along_k = q.y_k == 1, along_lines = q.y_j == 1 && (q.c_j == 1 || q.many == 1);
+  // Of lines shorter than a vector, sums would be a chain through memory: tiles keep them in registers.
+  const bool along_k = q.y_k == 1, along_lines = q.y_j == 1 && q.c_j == 1 && std::max(p.m, p.n) >= kLanes<T>;
   if (!along_k && !along_lines) return false;
   Scratch<T> x(along_k && q.x_k != 1 ? q.few * q.depth : 0);
   if (along_k && q.x_k != 1) {

@@ -40,6 +40,7 @@ def samples() -> Iterator[Sample]:
     yield Sample((28, 9), (9, 64), why="whole tiles")
     yield Sample((15, 70), (70, 33), why="one more than a tile")
     yield Sample((3, 1), (1, 5), why="one product an element")
+    yield Sample((4, 40), (40, 4), why="few rows and columns")
     yield Sample((1, 40), (40, 200), why="row, wide")
     yield Sample((130, 40), (40, 1), why="column")
     yield Sample((5,), (5,), why="vectors")
