@@ -18,7 +18,6 @@
 constexpr int kBroadVectors = 4;
 constexpr int kBroadRows[kBroadVectors + 1] = {0, 14, 12, 8, 6};
 constexpr int kTallRows = 14;          // so many rows are one tall tile, which reads B once
-constexpr int kUnrolled = 4;           // steps of k
 constexpr int64_t kSmallA = 1 << 16;   // bytes of an A of adjacent columns that is read in place
 constexpr int64_t kManyColumns = 256;  // of C: worth copies of the rows of A
 
@@ -53,66 +52,17 @@ template <class S> static bool reads_in_place(const Product<S>& p) {
          longest_slice<T>(p.k) * p.b_row * static_cast<int64_t>(sizeof(T)) <= second_level_cache() * 3 / 5;
 }
 
-// C[MR, NV vectors] (+)= A[MR, depth] @ B[depth, NV vectors]. One pointer for three rows of A: base + {0, 1, 2} strides
-// are addressing modes, so that no stride is kept in memory.
-template <class T, int MR, int NV, bool PART> static void broad_tile(const Tile<T>& t) {
-  constexpr int L = kLanes<T>, kGroups = (MR + 2) / 3;
-  const int64_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row, c_row = t.c_row;
-  const int tail = t.tail;
-  const auto load_vector = [&](const T* p, int v) DLCORE_MAP {
-    return PART && v == NV - 1 ? vload_first(p + v * L, tail) : vload(p + v * L);
-  };
-  T* c = t.c;
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) __builtin_prefetch(c + i * c_row + v * L, 1);
-  const T* a[kGroups];
-#pragma GCC unroll 16
-  for (int g = 0; g < kGroups; ++g) a[g] = t.a + 3 * g * a_row;
-  const T* b = t.b;
-  vec<T> sum[MR][NV] = {};
-  const auto step = [&]() DLCORE_MAP {
-    vec<T> row[NV];
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) row[v] = load_vector(b, v);
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const vec<T> x = vset(a[i / 3][i % 3 * a_row]);
-#pragma GCC unroll 16
-      for (int v = 0; v < NV; ++v) sum[i][v] = vfma(x, row[v], sum[i][v]);
-    }
-    b += b_row;
-#pragma GCC unroll 16
-    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
-  };
-  int64_t k = t.depth;
-  for (; k >= kUnrolled; k -= kUnrolled) {
-#pragma GCC unroll 16
-    for (int s = 0; s < kUnrolled; ++s) step();
-  }
-  for (; k > 0; --k) step();
-  const T* bias = t.bias;
-  const bool accumulate = t.accumulate;
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i, c += c_row) {
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) {
-      vec<T> x = sum[i][v];
-      if (accumulate) x = load_vector(c, v) + x;
-      if (bias) x = x + load_vector(bias, v);
-      if (PART && v == NV - 1) vstore_first(c + v * L, x, tail);
-      else vstore(c + v * L, x);
-    }
-  }
-}
-
 // The tile of so many rows: of more than kTallRows rows, shared out evenly, no tile gets less than half of the most.
 template <class T, int NV, bool PART, int... I>
 static TileFunction<T> broad_tile_of(int rows, std::integer_sequence<int, I...>) {
   constexpr int least = kBroadRows[NV] / 2;
-  static constexpr TileFunction<T> tiles[] = {broad_tile<T, least + I, NV, PART>...};
-  return tiles[rows - least];
+  if constexpr (NV == 1) {
+    static constexpr TileFunction<T> tiles[] = {one_vector<T, least + I, false>(PART)...};
+    return tiles[rows - least];
+  } else {
+    static constexpr TileFunction<T> tiles[] = {compute_tile<T, least + I, NV, PART, false>...};
+    return tiles[rows - least];
+  }
 }
 template <class T, int NV> static TileFunction<T> broad_tile_of(int rows, bool part) {
   constexpr auto all = std::make_integer_sequence<int, kBroadRows[NV] - kBroadRows[NV] / 2 + 1>();
@@ -138,7 +88,7 @@ template <class S> struct BroadBlock {
 
   // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load.
   void run() const {
-    Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
+    Room<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
     const int64_t vectors = ceil_div(columns, L);
     int64_t fours = vectors / 4, threes = 0, rest = 0;
     switch (vectors % 4) {
@@ -164,8 +114,8 @@ template <class S> struct BroadBlock {
     // Two fifths of the second-level cache: where k is short, whole rows of C are then written in one go.
     const int64_t fits = second_level_cache() * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
     const int64_t group = std::min(std::max(fits / width * width, width), ceil_div(to - from, width) * width);
-    Scratch<T> copy_a(spreads_a ? depth * pitch : copies_a ? tiles.size() : 0);
-    Scratch<T> panels(copies_b ? group / width * panel : 0);
+    Room<T> copy_a(spreads_a ? depth * pitch : copies_a ? tiles.size() : 0);
+    Room<T> panels(copies_b ? group / width * panel : 0);
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
       const S* a = p.a + i0 * p.a_row + k0 * p.a_col;
@@ -207,7 +157,7 @@ template <class S> struct BroadBlock {
       tile.c = p.c + (i0 + i) * p.c_row + j, tile.c_row = p.c_row;
       if (last && p.bias) tile.bias = p.bias + j;
     }
-    broad_tile_of<T, NV>(count, tile.tail != L)(tile);
+    broad_tile_of<T, NV>(count, is_part<T>(NV, tile.tail))(tile);
     constexpr int kChunk = kTileVectors * L;  // what `finish` takes at most
     for (int64_t at = j; last && finish && at < end; at += kChunk)
       finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count,

@@ -10,16 +10,31 @@ constexpr int64_t kBlockRows = 384, kBlockColumns = 2048, kGroupColumns = 256;
 constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
 constexpr int64_t kLargeWork = int64_t{1} << 26;  // and those of a product that is shared out in smaller parts
 
+// Scratch, or none where nothing is copied: the pool's 20 ns are as much as a product of 8 x 8 matrices takes.
+template <class T> class Room {
+ public:
+  explicit Room(int64_t count)
+      : bytes_(sizeof(T) * static_cast<size_t>(count)), data_(count ? static_cast<T*>(allocate(bytes_)) : nullptr) {}
+  ~Room() { release(data_, bytes_); }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  T* get() const { return data_; }
+
+ private:
+  size_t bytes_;
+  T* data_;
+};
+
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The slices of k: they begin at an even one, so that 16-bit floats can be multiplied in pairs.
 template <class T> static inline int64_t slices_of(int64_t k) { return k > kDepth<T> ? ceil_div(k, kDepth<T>) : 1; }
 static inline int64_t slice_begin(int64_t k, int64_t slices, int64_t s) {
-  return s == slices ? k : k * s / slices & ~int64_t{1};
+  return s == 0 ? 0 : s == slices ? k : k * s / slices & ~int64_t{1};
 }
 template <class T> static inline int64_t longest_slice(int64_t k) {
   const int64_t slices = slices_of<T>(k);
-  return ceil_div(k, slices) + (slices > 1);
+  return slices == 1 ? k : ceil_div(k, slices) + 1;
 }
 
 template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
@@ -101,9 +116,9 @@ template <class S> struct Block {
   const FinishFunction<S> finish = finish_for(p);
 
   void run() const {
-    Scratch<T> copy_a(copies_a ? tiles.size() : 0);
-    Scratch<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
-    Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
+    Room<T> copy_a(copies_a ? tiles.size() : 0);
+    Room<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
+    Room<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
       if (copies_a)
@@ -155,7 +170,7 @@ template <class S> struct Block {
         tile.c_row = columns;
       }
       if (wide) kTiles<T>.wide[count - 1](tile);
-      else kTiles<T>.narrow[count - 1][vectors - 1][tile.tail != L](tile);
+      else kTiles<T>.narrow[count - 1][vectors - 1][is_part<T>(vectors, tile.tail)](tile);
       if (last && finish) finish(p, tile.c, tile.c_row, i, j, count, static_cast<int>(width));
     }
     return width;
@@ -259,19 +274,23 @@ template <class T> static void finish_block(const Product<T>& p, int64_t i0, int
 
 template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t block) {
   constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
-  const int64_t down = block % grid.down, across = block / grid.down, panels = ceil_div(p.n, width);
-  const int64_t i0 = p.m * down / grid.down, i1 = p.m * (down + 1) / grid.down;
-  const int64_t j0 = panels * across / grid.across * width, j1 = panels * (across + 1) / grid.across * width;
+  int64_t i0 = 0, i1 = p.m, j0 = 0, j1 = p.n;
+  if (grid.blocks() > 1) {  // of a small product, the divisions would take as long as the rest
+    const int64_t down = block % grid.down, across = block / grid.down, panels = ceil_div(p.n, width);
+    i0 = p.m * down / grid.down, i1 = p.m * (down + 1) / grid.down;
+    j0 = panels * across / grid.across * width;
+    j1 = std::min(p.n, panels * (across + 1) / grid.across * width);
+  }
   if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (narrow_block(p, i0, i1, j0, std::min(j1, p.n))) return finish_block(p, i0, i1, j0, std::min(j1, p.n));
+    if (narrow_block(p, i0, i1, j0, j1)) return finish_block(p, i0, i1, j0, j1);
   }
 #if DLCORE_ISA == 4
   if constexpr (std::is_same_v<S, bfloat16_t>) {
-    if (multiplies_bfloat16()) return PairBlock{p, i0, i1, j0, std::min(j1, p.n)}.run();
+    if (multiplies_bfloat16()) return PairBlock{p, i0, i1, j0, j1}.run();
   }
-  if (takes_broad(p) && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
+  if (takes_broad(p) && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, j1}.run();
 #endif
-  Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
+  Block<S>{p, i0, i1, j0, j1}.run();
 }
 
 // Blocks wanted of `work` multiply-adds: enough for balance, none too small to be worth another thread.
@@ -321,8 +340,9 @@ template <class S, class Place> static void gemm_batch(const Product<S>& p, int6
   parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       Product<S> entry = p;
-      place(entry, b / grid.blocks());
-      run_block(entry, grid, b % grid.blocks());
+      const int64_t of = grid.blocks() == 1 ? b : b / grid.blocks();
+      place(entry, of);
+      run_block(entry, grid, b - of * grid.blocks());
     }
   });
 }

@@ -53,6 +53,15 @@ struct Matrices {
     }
     return at;
   }
+  // How far apart entries of a batch of the shape of `full` are, where all are as far apart; -1 otherwise.
+  int64_t even_step(const Matrices& full) const {
+    if (batch() == 1) return 0;
+    for (int i = 0; i < full.batch_axes; ++i) {
+      if (batch_axes != full.batch_axes || shape[i] != full.shape[i]) return -1;
+      if (i > 0 && strides[i - 1] != shape[i] * strides[i]) return -1;
+    }
+    return strides[batch_axes - 1];
+  }
   // Turns the batch into further rows where strides allow, so that one large product replaces many.
   bool fold() {
     for (int64_t i = batch_axes - 1, below = rows * row; i >= 0; --i) {
@@ -76,8 +85,10 @@ static void multiply(P p, Matrices a, const Matrices& b, const Array& x, const A
   p.a = static_cast<decltype(p.a)>(x.data), p.a_row = a.row, p.a_col = a.column;
   p.b = static_cast<decltype(p.b)>(y.data), p.b_row = b.row, p.b_col = b.column;
   p.c = static_cast<decltype(p.c)>(out.data), p.c_row = b.columns;
+  const int64_t a_step = a.even_step(c), b_step = b.even_step(c);  // mostly: offset() divides
   const auto place = [&](P& entry, int64_t e) {
-    entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
+    entry.a += a_step < 0 ? a.offset(c, e) : e * a_step, entry.b += b_step < 0 ? b.offset(c, e) : e * b_step;
+    entry.c += e * p.m * p.n;
     if (entry.pre) entry.pre += e * p.m * p.n;
   };
   if (p.m == 0 || p.n == 0) return;

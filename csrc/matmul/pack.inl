@@ -110,9 +110,10 @@ template <class S> static void pack_rows(const S* a, int64_t row, int64_t col, i
 struct RowTiles {
   static constexpr int kMost = 16;  // rows of a tile
   int64_t rows, tiles, depth;
+  int64_t least = rows / tiles, longer = rows % tiles;  // so many tiles have a row more: no division for each
 
-  int64_t first(int64_t t) const { return rows * t / tiles; }
-  int64_t count(int64_t t) const { return first(t + 1) - first(t); }
+  int64_t first(int64_t t) const { return least * t + std::min(t, longer); }
+  int64_t count(int64_t t) const { return least + (t < longer); }
   int64_t place(int64_t t) const { return first(t) * depth + t * kMost; }
   int64_t size() const { return rows * depth + tiles * kMost; }
 };
