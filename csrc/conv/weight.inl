@@ -3,6 +3,14 @@
 // in the copy of x, columns are filters, and k are the positions. Boxes of positions are dealt out to slices, by shapes
 // alone; each slice adds up its boxes in order in sums of its own, and the slices are added in order at the end: the
 // same bits for any number of threads.
+//
+// While tiles go through a box they fetch the next one: kernels of length 1 have few multiply-adds for an element, and
+// would wait for x and y, which a step of training finds in memory. Microseconds of 64 images in no cache, two cores of
+// a Zen 4, 1 x 1, without that and with it, NCHW, then NHWC:
+//   16 -> 32 channels of 32 x 32    697 -> 585     803 -> 506
+//   32 -> 64 of 16 x 16             689 -> 578     653 -> 545
+//   64 -> 64 of 16 x 16            1131 -> 941     941 -> 814
+// Kernels 3 x 3 neither gain nor lose, nor planes of 8 x 8, whose slices have a box each.
 
 constexpr int64_t kSlices = 8;
 constexpr int64_t kSumElements = int64_t{1} << 20;  // of all slices, unless one takes more
@@ -54,10 +62,22 @@ template <class S> struct WeightGradient {
       Scratch<Run> runs(2 * boxes.length[0] * boxes.length[1] * boxes.length[2]);
       for (int64_t box = first; box < end; ++box) {
         from.fill(x + group * channels * source.channel, boxes[box], copy.get(), order.get());
-        run_box(from, boxes[box], group, panel0, panel1, box > first, rows.get(), runs.get(), sum);
+        Stretch soon[2];
+        if (groups == 1 && box + 1 < end) {
+          soon[0] = of_images(source, x, boxes[box + 1]);
+          soon[1] = of_images(target, y, boxes[box + 1]);
+        }
+        run_box(from, boxes[box], group, panel0, panel1, box > first, rows.get(), runs.get(), sum, soon);
       }
     });
     unpack(total.get(), slices);
+  }
+
+  // What is read for a box of whole images.
+  static Stretch of_images(const Images& images, const S* first, const Box& box) {
+    if (box.positions() != box.length(0) * images.positions()) return {};
+    return {reinterpret_cast<const char*>(first + box.begin[0] * images.image),
+            reinterpret_cast<const char*>(first + box.end[0] * images.image)};
   }
 
   int64_t width_of(int64_t panel0, int64_t panel1) const {  // lanes of panels
@@ -65,7 +85,7 @@ template <class S> struct WeightGradient {
   }
 
   void run_box(const Source<S>& from, const Box& box, int64_t group, int64_t panel0, int64_t panel1, bool accumulate,
-               T* rows, Run* runs, T* sum) const {
+               T* rows, Run* runs, T* sum, Stretch* soon) const {
     const int64_t positions = box.positions(), apart = from.step(2) * from.stride[3];
     // Lines that are padding are left out; where there are none, runs that follow each other are one.
     const bool skips = axes[1].padded();
@@ -103,7 +123,7 @@ template <class S> struct WeightGradient {
             const int vectors = panels.vectors_of(panel), width = vectors * L;
             const RunTile<T> tile{from.data + at, 1, apart, live, count_live,
                                   rows + (panel - panel0) * panels.width() * positions,
-                                  sum + panel * panels.width() * depth + row * width, width, accumulate};
+                                  sum + panel * panels.width() * depth + row * width, width, accumulate, soon};
             run_rows(tile, count, vectors);
           }
         }
