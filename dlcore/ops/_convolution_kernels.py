@@ -1,21 +1,30 @@
 """Which kernel of the CPU computes a convolution, by shapes alone.
 
-The general kernels (csrc/conv/conv.inl) fill the lanes of vectors with channels, the direct ones (csrc/conv/direct.inl)
-with positions or images: these where channels are few, or each is for itself. With channels last (NHWC) the general
-kernels have nothing to transpose, and the direct ones must pick each channel out of its neighbours. Bounds were
-measured with AVX-512 on layers of LeNet, ResNet and MobileNet, on a Zen 5 and on a Zen 4; microseconds of the latter,
-one core, 64 images, direct with lanes of positions / general (output, then gradient of the weight):
-                                     NCHW                       NHWC
-  3 -> 16 channels, 32 x 32, 3 x 3    762 /  929   973 /  788   1409 /  732  1409 /  636
-  1 -> 16 channels, 28 x 28, 3 x 3    296 /  453   306 /  433    690 /  318   688 /  311
-  6 -> 16 channels, 14 x 14, 5 x 5    417 /  335   624 /  321    504 /  294   675 /  280
-  8 -> 16 channels, 13 x 13, 3 x 3    222 /  225   338 /  206    322 /  188   400 /  172
-  8 ->  8 channels, 28 x 28, 3 x 3    691 / 1258   883 / 1178   1007 / 1200  1110 / 1092
+The general kernels (csrc/conv/conv.inl) fill the lanes of vectors with channels of the result, the direct ones
+(csrc/conv/direct.inl) with positions or, where there are sixteen and no stride, images: these where channels leave many
+lanes empty, or each is for itself. With channels last (NHWC) the general kernels have nothing to transpose, and of the
+direct ones those of positions must pick each channel out of its neighbours. Bounds were measured with AVX-512 on
+layers of LeNet, ResNet and MobileNet, on a Zen 5 and on a Zen 4. Microseconds of the latter on two cores, stride 1,
+general / direct, NCHW, then NHWC; the gradient of the input from 24 channels to 12 is as the output of 24 -> 12:
+                                      output of the convolution       gradient of the weight
+    1 image,   12 -> 24 of 16 x 16      14 /   18     13 /   21         19 /   20     19 /   24
+    1 image,   12 -> 24 of 32 x 32      44 /   36     40 /   42         70 /   35     67 /   43
+    8 images,  12 -> 24 of 56 x 56     878 /  724    856 /  919        828 /  739    809 /  974
+   16 images,   6 -> 16 of 14 x 14, 5   48 /   57     41 /   53         45 /   74     41 /   74
+   16 images,  12 -> 24 of 16 x 16     146 /  110    137 /  124        138 /  152    133 /  163
+   64 images,  24 -> 24 of 16 x 16    1118 /  769   1044 /  831       1063 /  908   1052 /  960
+   64 images,  20 -> 20 of 14 x 14     686 /  405    647 /  419        680 /  507    653 /  511
+   64 images,  64 -> 40 of 8 x 8      1014 /  754    980 /  783        992 / 1289    969 / 1283
+   64 images,  16 -> 32 of 16 x 16     751 /  722    679 /  706        703 /  825    684 /  873
+  128 images,   6 -> 16 of 14 x 14, 5  340 /  297    287 /  301        338 /  335    301 /  341
+  128 images,   8 -> 32 of 28 x 28    3071 / 2620   2394 / 2626       2332 / 2914   2228 / 2694
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from dlcore.op import Spec
 
@@ -25,31 +34,84 @@ _LANES = 16
 """Channels that fill the lanes of a vector."""
 _FEW = 4
 """Channels of the input, so few that transposing them costs more than lanes of outputs gain."""
-_SHORT = 128
-"""Products of an output in NCHW, so few that transposing it costs more than lanes of outputs gain."""
 _ROW = 8
 """Channels times taps of a row of the kernel: with fewer, tiles of the weight's gradient are low."""
+_COPY = 1365
+"""Channels times width times reach of the kernel: with more, a copy of sixteen images would leave the second cache."""
 
 
-def _of_output(weight: Spec, groups: int, layout: str) -> bool:
+class _Walk(NamedTuple):
+    """A convolution of one group: from `source` channels to `target` channels, for either of its three forms."""
+
+    batch: int
+    source: int
+    target: int
+    places: tuple[int, ...]
+    kernel: Sequence[int]
+    stride: Sequence[int]
+    dilation: Sequence[int]
+    interleaved: bool
+    wide: bool
+
+    def with_lanes_of_images(self) -> bool:
+        """Whether direct kernels take sixteen images at a time, as direct_images.inl has it."""
+        reach, width = (self.kernel[-1] - 1) * self.dilation[-1], self.places[-1]
+        near = self.interleaved or 16 * reach >= width
+        enough = self.wide and 8 * (-self.batch % _LANES) <= self.batch
+        return near and enough and self.source * width * reach < _COPY
+
+    def leaves_lanes(self, share: int) -> bool:
+        """Whether channels of the target leave a part of all lanes, 1 in `share`, empty, and direct kernels none."""
+        if math.prod(self.stride) > 1 or math.prod(self.kernel) == 1 or self.source > 4 * _LANES:
+            return False
+        empty = -self.target % _LANES
+        full = self.with_lanes_of_images() or (not self.interleaved and self.positions() >= 1024)
+        return share * empty >= self.target + empty and full
+
+    def positions(self) -> int:
+        """Of all images."""
+        return self.batch * math.prod(self.places)
+
+
+def _walk(
+    images: Spec, source: int, target: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+    layout: str,
+) -> _Walk:  # fmt: skip
+    interleaved = layout == "NHWC"
+    places = images.shape[1:-1] if interleaved else images.shape[2:]
+    wide = images.dtype.itemsize >= 4
+    return _Walk(images.shape[0], source, target, places, kernel, stride, dilation, interleaved, wide)
+
+
+def _of_output(x: Spec, weight: Spec, stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str) -> bool:
     outputs, inputs, *kernel = weight.shape
     if len(kernel) > 2 or _is_product(kernel, groups, layout):
         return False
-    short = inputs * outputs // groups <= _LANES * _LANES // 2 and inputs * math.prod(kernel) < _SHORT
-    return outputs // groups < _LANES or (layout == "NCHW" and (inputs <= _FEW or short))
+    walk = _walk(x, inputs, outputs // groups, kernel, stride, dilation, layout)
+    if walk.target <= _LANES // 2 or (inputs <= _FEW and not walk.interleaved) or walk.leaves_lanes(6):
+        return True
+    many = walk.batch >= 2 * _LANES and not walk.interleaved and math.prod(stride) == 1
+    return many and inputs < _LANES and walk.with_lanes_of_images()
 
 
-def _of_input(weight: Spec, groups: int, layout: str) -> bool:
-    _, inputs, *kernel = weight.shape
-    return len(kernel) < 3 and inputs < _LANES and not _is_product(kernel, groups, layout)
-
-
-def _of_weight(x: Spec, y: Spec, kernel: tuple[int, ...], groups: int, layout: str) -> bool:
+def _of_input(y: Spec, weight: Spec, stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str) -> bool:
+    outputs, inputs, *kernel = weight.shape
     if len(kernel) > 2 or _is_product(kernel, groups, layout):
         return False
-    axis = 1 if layout == "NCHW" else -1
-    outputs, inputs = y.shape[axis] // groups, x.shape[axis] // groups
-    return outputs < _LANES or (layout == "NCHW" and inputs * kernel[-1] <= _ROW)
+    walk = _walk(y, outputs // groups, inputs, kernel, stride, dilation, layout)
+    return inputs <= _LANES // 2 or walk.leaves_lanes(6)
+
+
+def _of_weight(
+    x: Spec, y: Spec, kernel: tuple[int, ...], stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str
+) -> bool:  # fmt: skip
+    if len(kernel) > 2 or _is_product(kernel, groups, layout):
+        return False
+    axis = -1 if layout == "NHWC" else 1
+    walk = _walk(x, x.shape[axis] // groups, y.shape[axis] // groups, kernel, stride, dilation, layout)
+    if walk.target < _LANES or (not walk.interleaved and walk.source * kernel[-1] <= _ROW):
+        return True
+    return walk.source <= 2 * _LANES and walk.positions() >= 1 << 14 and walk.leaves_lanes(4)
 
 
 def _is_product(kernel: list[int] | tuple[int, ...], groups: int, layout: str) -> bool:
