@@ -411,3 +411,32 @@ def test_vmap_normalises_each_example_by_itself():
     close(together[1], dl.batch_norm(x[1], training=True))
     with pytest.raises(ValueError, match="writes in place into a tensor that all examples share"):
         dl.func.vmap(lambda one: dl.batch_norm(one, dl.zeros(4), dl.ones(4), training=True))(x)
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_rows_past_the_caches_have_the_bits_of_a_few(norm):
+    rng = np.random.default_rng(0)
+    shape, few = (3200, 2048), slice(1300, 1308)  # 25 MiB
+    x, dout = (rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
+    weight = dl.tensor(rng.standard_normal(shape[1], dtype=np.float32))
+
+    def run(rows):
+        leaf = dl.tensor(x[rows]).requires_grad_()
+        y = getattr(nn.functional, norm)(leaf, shape[1:], weight)
+        y.backward(dl.tensor(dout[rows]))
+        return np.asarray(y.detach()), np.asarray(leaf.grad)
+
+    for whole, part in zip(run(slice(None)), run(few), strict=True):
+        np.testing.assert_array_equal(whole[few], part)
+
+
+def test_the_gradient_of_tiny_rows_does_not_overflow():
+    x, dout = np.linspace(-1, 2, 40, dtype=np.float32), np.cos(np.arange(40, dtype=np.float32))
+
+    def gradient(size, factor):
+        leaf = dl.tensor((x * np.float32(size)).reshape(4, 10)).requires_grad_()
+        y = nn.functional.layer_norm(leaf, (10,), eps=0.0)
+        y.backward(dl.tensor((dout * np.float32(factor)).reshape(4, 10)))
+        return np.asarray(leaf.grad) * np.float32(size / factor)
+
+    np.testing.assert_allclose(gradient(2.0**-60, 2.0**20), gradient(1, 1), rtol=1e-5)
