@@ -81,10 +81,11 @@ struct Images {
     count = x.shape[0];
     if (channels_last) planes = c, height = line ? 1 : a, width = line ? a : b;
     else planes = a, height = line ? 1 : b, width = c;
+    const bool interleaved = channels_last && planes > 1;  // images of one plane are the same in both layouts
     image = planes * height * width;
-    plane = channels_last ? 1 : height * width;
-    row = width * (channels_last ? planes : 1);
-    pixel = channels_last ? planes : 1;
+    plane = interleaved ? 1 : height * width;
+    row = width * (interleaved ? planes : 1);
+    pixel = interleaved ? planes : 1;
   }
 };
 

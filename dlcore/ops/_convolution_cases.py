@@ -99,6 +99,7 @@ _LARGE = [
     Case(30, 3, 13, (6, 5), (3, 2), padding=(1, 0, 2, 3), dilation=(1, 2), why="lanes of images, two without one"),
     Case(30, 10, 14, (5, 7), (2, 3), padding=(1,) * 4, groups=2, layout="NHWC", why="NHWC, lanes of images, groups"),
     Case(32, 5, 8, (11,), (4,), padding=(2, 4), layout="NHWC", why="NHWC, lanes of images, one axis"),
+    Case(3, 1, 1, (4, 37), (3, 2), padding=(1,) * 4, layout="NHWC", why="NHWC, one channel, rows of several vectors"),
 ]
 
 
