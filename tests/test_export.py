@@ -276,6 +276,18 @@ def lived(model, rng):
     return model.eval()
 
 
+class Turned(nn.Module):
+    """Layers whose input is a view with its axes in another order."""
+
+    def __init__(self):
+        self.rows, self.groups, self.conv = nn.LayerNorm(5), nn.GroupNorm(2, 4), nn.Conv2d(5, 2, 1)
+        self.root = nn.RMSNorm((4, 3))
+
+    def forward(self, x):
+        x = self.groups(self.rows(x.permute(0, 1, 3, 2)).permute(0, 2, 1, 3)).permute(0, 3, 2, 1)
+        return self.conv(self.root(x.permute(0, 1, 3, 2)).permute(0, 1, 3, 2))
+
+
 NETWORKS = {
     "lenet": (models.LeNet5, np.float32, (1, 28, 28)),
     "resnet": (lambda: models.resnet8(10, 3), np.float32, (3, 16, 16)),
@@ -285,6 +297,8 @@ NETWORKS = {
               np.int64, (6,)),
     "encoder": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), np.float32, (5, 8)),
     "classifier": (lambda: models.TransformerClassifier(20, 3, 8, 2, 1, 8), np.int64, (7,)),
+    "convnext": (lambda: models.ConvNeXt(widths=(8, 12, 16)), np.float32, (1, 12, 8)),
+    "turned": (lambda: Turned(), np.float32, (3, 5, 4)),
     "pools": (lambda: nn.Sequential(nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.AvgPool2d(3, 2, 1),
                                     nn.AdaptiveAvgPool2d(3), nn.MaxPool2d(2, 1)), np.float32, (4, 8, 8)),
 }  # fmt: skip

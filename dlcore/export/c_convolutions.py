@@ -72,7 +72,7 @@ def _summed(
     if pointwise and source.channels <= _FEW_CHANNELS:
         plain = bias is None and given["activation"] is None and source.places >= _PLANE
         if given["layout"] == "NHWC" or plain:
-            return _pointwise(p, source, target, x, weight, bias, out, given["layout"])
+            return _pointwise(p, target, x, weight, bias, out, given["layout"])
     name = p.use(f"conv_{out.suffix}")
     steps = weight.strides
     numbers = [
@@ -87,27 +87,27 @@ def _summed(
 
 
 def _pointwise(
-    p: Program, source: Images, target: Images, x: Memory, weight: Memory, bias: Any, out: Memory, layout: str
-) -> list[str]:  # fmt: skip
+    p: Program, target: Images, x: Memory, weight: Memory, bias: Any, out: Memory, layout: str
+) -> list[str]:
     """A kernel of length 1: a product of matrices, as matmul does it."""
+    x, copies = (x, []) if _adjacent(Images(x, layout)) else p.in_order(x)
+    source = Images(x, layout)
     name, inputs, outputs = p.use(f"matmul_{out.suffix}"), source.channels, target.channels
     to_d, to_c = weight.strides[:2]
     if layout == "NHWC":
         rows, at = source.count * source.places, source.strides
-        if not _adjacent(source):
-            raise Unsupported("its images do not lie side by side; make them contiguous")
         return [
+            *copies,
             f"{name}({rows}, {outputs}, {inputs}, {x.pointer}, {at[4]}, {at[1]}, {weight.pointer}, {to_c}, {to_d}, "
-            f"{out.pointer}, {'0' if bias is None else bias.pointer});"
+            f"{out.pointer}, {'0' if bias is None else bias.pointer});",
         ]
-    if not _adjacent(source):
-        raise Unsupported("its images do not lie side by side; make them contiguous")
-    return [
+    products = [
         f"{name}({outputs}, {source.places}, {inputs}, {weight.pointer}, {to_d}, {to_c}, {x.pointer} + "
         f"{n * source.strides[0]}, {source.strides[1]}, {source.strides[4]}, {out.pointer} + "
         f"{n * target.strides[0]}, 0);"
         for n in range(source.count)
     ]
+    return [*copies, *products]
 
 
 def _adjacent(images: Images) -> bool:

@@ -91,34 +91,27 @@ def _element(m: Memory, index: str) -> str:
     return f"{base}[{index}{f' + {start}' if start else ''}]"
 
 
-def _vectors(vectors: list[Any]) -> list[str]:
-    """Pointers to the numbers of each channel."""
-    for v in vectors:
-        if v is not None and any(n > 1 and s != t for n, s, t in zip(v.shape, v.strides, _dense(v), strict=True)):
-            raise Unsupported("its weights do not lie side by side; make them contiguous")
-    return ["0" if v is None else v.pointer for v in vectors]
-
-
-def _dense(m: Memory) -> list[int]:
-    steps = [1]
-    for n in reversed(m.shape[1:]):
-        steps.insert(0, steps[0] * n)
-    return steps if m.shape else []
+def _in_order(p: Program, call: Call) -> tuple[list[str], list[str]]:
+    """Pointers to the operands in row-major order, and the lines that bring them there."""
+    pointers, lines = [], []
+    for operand in p.operands(call):
+        ordered, copied = (None, []) if operand is None else p.in_order(operand)
+        pointers.append("0" if ordered is None else ordered.pointer)
+        lines += copied
+    return pointers, lines
 
 
 def _rows_normalised(centred: bool) -> CForm:
     def made(p: Program, call: Call) -> list[str]:
-        x, *vectors = p.operands(call)
+        (x, weight, *shift), copies = _in_order(p, call)
         out, given = _floating(p.out(call)), _given(call)
-        if x.strides != out.strides:
-            raise Unsupported("its rows do not lie side by side; make them contiguous")
         axes = given["axes"]
         length, rows = math.prod(out.shape[len(out.shape) - axes :]), math.prod(out.shape[: len(out.shape) - axes])
-        weight, bias = _vectors([*vectors, None][:2])
         name, step = p.use(f"normalise_{out.suffix}"), f"r * {length}"
         return [
+            *copies,
             f"for (int r = 0; r < {rows}; ++r)",
-            f"  {name}({x.pointer} + {step}, {out.pointer} + {step}, {length}, 1, 1, 0, {weight}, {bias}, "
+            f"  {name}({x} + {step}, {out.pointer} + {step}, {length}, 1, 1, 0, {weight}, {[*shift, '0'][0]}, "
             f"{int(centred)}, {literal(given['eps'], 'float64')});",
         ]
 
@@ -126,20 +119,19 @@ def _rows_normalised(centred: bool) -> CForm:
 
 
 def _groups_normalised(p: Program, call: Call) -> list[str]:
-    x, *vectors = p.operands(call)
+    (x, *vectors), copies = _in_order(p, call)
     out, given = _floating(p.out(call)), _given(call)
-    if x.strides != out.strides:
-        raise Unsupported("its images do not lie side by side; make them contiguous")
     last, groups = given["layout"] == "NHWC", given["groups"]
     count, channels = out.shape[0], out.shape[-1 if last else 1]
     places, each = math.prod(out.shape) // max(count * channels, 1), channels // groups
     steps = (1, channels) if last else (places, 1)
-    pointers = [v if v == "0" else f"{v} + g * {each}" for v in _vectors(vectors)]
+    pointers = [v if v == "0" else f"{v} + g * {each}" for v in vectors]
     name, at = p.use(f"normalise_{out.suffix}"), f"n * {channels * places} + g * {each * steps[0]}"
     return [
+        *copies,
         f"for (int n = 0; n < {count}; ++n)",
         f"  for (int g = 0; g < {groups}; ++g)",
-        f"    {name}({x.pointer} + {at}, {out.pointer} + {at}, {each}, {places}, {steps[0]}, {steps[1]}, "
+        f"    {name}({x} + {at}, {out.pointer} + {at}, {each}, {places}, {steps[0]}, {steps[1]}, "
         f"{', '.join(pointers)}, 1, {literal(given['eps'], 'float64')});",
     ]
 
@@ -185,12 +177,11 @@ def _rotated(p: Program, call: Call) -> list[str]:
     out, given = _floating(p.out(call)), _given(call)
     if positions is not None or cos.dtype != out.dtype:
         raise Unsupported("with positions of their own, or tables of another dtype, it has no form there")
-    if any(t.strides[1] != 1 and t.shape[1] > 1 for t in (cos, sin)):
-        raise Unsupported("its tables do not lie side by side; make them contiguous")
+    (cos, lines), (sin, copies) = p.in_order(cos), p.in_order(sin)
     ndim, half = len(out.shape), cos.shape[1]
     time, head = (ndim - 3, ndim - 2) if given["layout"] == "BTHD" else (ndim - 2, ndim - 3 if ndim > 2 else -1)
     step, following = (1, 2) if given["interleaved"] else (half, 1)
-    lines = p.loop(out.shape, [out, x], lambda o, e: f"{o} = {e};")
+    lines += [*copies, *p.loop(out.shape, [out, x], lambda o, e: f"{o} = {e};")]
     name, sign = p.use(f"turn_{out.suffix}"), literal(-1 if given["inverse"] else 1, out.dtype)
     lengths = list(out.shape[:-1])
     if head >= 0 and given["heads"] is not None:

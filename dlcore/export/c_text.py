@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ class Memory:
         self.pointer, self.shape, self.strides = pointer, array.shape, tuple(strides)
         self.dtype: str = array.dtype.name
 
+    def at(self, pointer: str, strides: Sequence[int]) -> Memory:
+        """The array in another place."""
+        moved = copy(self)
+        moved.pointer, moved.strides = pointer, tuple(strides)
+        return moved
+
     @property
     def suffix(self) -> str:
         """Of the functions for its type."""
@@ -66,7 +73,8 @@ class Program:
         self.function = recorded.function
         self.constants: dict[tuple[Any, ...], tuple[str, str]] = {}  # what lies where -> its name and its text
         self.constant_bytes = 0
-        self.arenas: dict[str, int] = {}  # dtype -> elements
+        self.arenas: dict[str, int] = {}  # name, which ends with the dtype -> elements
+        self.ordered = 0  # elements that the call at hand has put in order
         self.used: set[str] = set()
         self.results = {a.region: k for k, a in enumerate(recorded.results)}
         if sample.dtype.name not in TYPES:
@@ -94,9 +102,23 @@ class Program:
             base = f"arena_{dtype}"
             begin = self.recorded.offsets[array.region] // array.dtype.itemsize
             size = self.recorded.sizes[array.region] // array.dtype.itemsize
-            self.arenas[dtype] = max(self.arenas.get(dtype, 1), begin + size)
+            self._reserve(base, begin + size)
             at += begin
         return Memory(f"{base} + {at}" if at else base, array, array.strides)
+
+    def _reserve(self, arena: str, size: int) -> None:
+        self.arenas[arena] = max(self.arenas.get(arena, 1), size)
+
+    def in_order(self, m: Memory) -> tuple[Memory, list[str]]:
+        """An operand with its elements side by side, in row-major order, and the lines that bring them there."""
+        wanted = _contiguous(m.shape)
+        if all(n == 1 or s == t for n, s, t in zip(m.shape, m.strides, wanted, strict=True)):
+            return m.at(m.pointer, wanted), []
+        arena, at = f"ordered_{m.dtype}", self.ordered
+        self.ordered += math.prod(m.shape)
+        self._reserve(arena, self.ordered)
+        ordered = m.at(f"{arena} + {at}" if at else arena, wanted)
+        return ordered, self.loop(m.shape, [ordered, m], lambda to, x: f"{to} = {x};")
 
     def _constant(self, array: Array) -> Memory:
         """Memory from before the pass, in its own order where that leaves no large gaps."""
@@ -161,8 +183,8 @@ class Program:
             body += [f"  /* {call.where} */", *(f"  {line}" for line in self._call(call))]
         said = set(re.findall(r"\w+", "\n".join(line for line in body if not line.startswith("  /*"))))
         called = functions(self.used & said)  # loops over nothing have been left out
-        arenas = [f"static {TYPES[dtype]} {name}[{size}];" for dtype, size in sorted(self.arenas.items())
-                  if (name := f"arena_{dtype}") in said]  # fmt: skip
+        arenas = [f"static {TYPES[name.partition('_')[2]]} {name}[{size}];"
+                  for name, size in sorted(self.arenas.items()) if name in said]  # fmt: skip
         constants = "\n".join(text for label, text in self.constants.values() if label in said)
         unused = [name for name in ("input", *self._outputs()) if name not in said]
         body = [*(f"  (void){name};" for name in unused), *body]
@@ -268,6 +290,7 @@ int main(void) {{
         name = "copy" if call.op is None else call.op.name
         if name not in self.forms:
             self.refuse(call, (call.op and refusal(call.op)) or "it has no form there; export to ONNX")
+        self.ordered = 0
         try:
             return self.forms[name](self, call)
         except Unsupported as error:
