@@ -21,6 +21,7 @@ import numpy as np
 
 import dlcore
 import dlcore.kernels
+from dlcore.dtypes import DType
 
 
 def _folders(package: str) -> list[str]:
@@ -49,6 +50,8 @@ SCALARS = frozenset({
     operator.methodcaller, super, object,
 })  # fmt: skip
 """Classes whose instances hold nothing that can change, or are judged where they are called."""
+CONSTANT = (DType,)
+"""Classes of dlcore with properties that are the same for as long as the object is there."""
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (
     list, tuple, dict, set, frozenset, collections.deque, collections.OrderedDict, collections.defaultdict,

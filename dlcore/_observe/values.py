@@ -356,7 +356,7 @@ class Values(abc.ABC):
         if not isinstance(found.fget, types.FunctionType):
             raise Refused(f"it reads the property .{name}, which is not written in Python")
         self.calls = found.fget.__code__
-        if known.is_own(found.fget.__module__):
+        if known.is_own(found.fget.__module__) and not isinstance(value, known.CONSTANT):
             methods = value.recorded_methods if isinstance(value, Recordable) else ()
             if methods is not None and name not in methods:
                 raise Refused(f"it reads .{name} of a {named(value)}, which may change")

@@ -37,6 +37,12 @@ def add(name):
     return register
 
 
+@add("what a dtype is")
+def _(x):
+    dtype = x.dtype
+    return x * 2 + dtype.eps if dtype.is_float and dtype.largest > 1e30 and dtype.tiny < 1 else x
+
+
 def model(name, *args):
     def register(cls):
         STEPS[name] = lambda: cls(*args)
