@@ -118,6 +118,11 @@ def test_recorded_steps_have_the_bits_of_the_calls():
             np.testing.assert_array_equal(ours.detach(), theirs)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_no_images_are_padded_to_none(mode):
+    assert F.conv2d(dl.zeros(0, 3, 5, 5), dl.zeros(2, 3, 3, 3), padding=1, padding_mode=mode).shape == (0, 2, 5, 5)
+
+
 X, W = np.zeros((2, 3, 8, 8), np.float32), np.zeros((4, 3, 3, 3), np.float32)
 T = np.zeros((3, 4, 3, 3), np.float32)
 WRONG = [

@@ -36,8 +36,14 @@ def test_negative_padding_of_constants_takes_away():
     x = RNG.standard_normal((1, 2, 4, 5))
     got = nn.ZeroPad2d((-1, 2, 1, -2))(dl.tensor(x))
     np.testing.assert_array_equal(np.asarray(got), np.pad(x[:, :, :2, 1:], [(0, 0), (0, 0), (1, 0), (0, 2)]))
-    with pytest.raises(ShapeError, match=r"ZeroPad2d: padding \(-3, -3, 0, 0\) takes more away than x \(1, 2, 4, 5\)"):
+    with pytest.raises(ShapeError, match=r"ZeroPad2d: padding \(-3, -3\) takes more away than x \(1, 2, 4, 5\)"):
         nn.ZeroPad2d((-3, -3, 0, 0))(dl.tensor(x))
+    cut = nn.functional.pad(dl.tensor(x), (-1, 2, 1, -2), value=3.0)
+    np.testing.assert_array_equal(
+        np.asarray(cut), np.pad(x[:, :, :2, 1:], [(0, 0), (0, 0), (1, 0), (0, 2)], constant_values=3.0)
+    )
+    with pytest.raises(ShapeError, match=r"pad: padding \(-6, 0\) takes more away than x \(1, 2, 4, 5\) has"):
+        nn.functional.pad(dl.tensor(x), (-6, 0))
 
 
 def test_gradients_of_padding_reach_the_inside():

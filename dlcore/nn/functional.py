@@ -115,6 +115,7 @@ from dlcore._operations import (
 from dlcore._operations import pad as numpy_pad
 from dlcore._tensor import Tensor
 from dlcore.nn.dropout import dropout1d, dropout2d, dropout3d
+from dlcore.nn.padding import without_negative
 from dlcore.ops.elementwise import abs, add, cast, div, log, maximum, pow, sqrt, square, sub
 from dlcore.ops.reduce import argmax, max, sum
 from dlcore.random import dropout as drop
@@ -206,7 +207,8 @@ def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
 def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
     """``x`` with more elements around it: ``pad`` holds (before, after) of the last axis, then of the one before it.
 
-    ``mode``: "constant" (``value``), "reflect", "replicate" or "circular"; `dl.pad` has NumPy's arguments.
+    ``mode``: "constant" (``value``; negative numbers take elements away), "reflect", "replicate" or "circular".
+    `dl.pad` has NumPy's arguments.
 
     >>> nn.functional.pad(dl.tensor([[1, 2]]), (1, 0)).tolist()
     [[0, 1, 2]]
@@ -216,6 +218,8 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
         raise ValueError(f"pad: {len(widths)} numbers are no pairs for the last of {x.ndim} axes")
     pairs = [(0, 0)] * (x.ndim - len(widths) // 2)
     pairs += [(widths[k], widths[k + 1]) for k in range(len(widths) - 2, -1, -2)]
+    if mode == "constant" and min(widths, default=0) < 0:
+        x, pairs = without_negative(x, pairs, "pad")
     return numpy_pad(x, pairs, mode, constant_values=value)
 
 

@@ -21,6 +21,17 @@ __all__ = [
 Ints = int | Sequence[int]
 
 
+def without_negative(x: Any, around: Sequence[Sequence[int]], name: str) -> tuple[Any, list[tuple[int, int]]]:
+    """``x`` without what negative padding takes from it, and the padding that remains."""
+    kept = []
+    for n, (before, after) in zip(x.shape, around, strict=True):
+        first, last = max(-before, 0), n - max(-after, 0)
+        if first > last:
+            raise ShapeError(f"{name}: padding {(before, after)} takes more away than x {x.shape} has")
+        kept.append(slice(first, last))
+    return x[tuple(kept)], [(max(before, 0), max(after, 0)) for before, after in around]
+
+
 class _Pad(Module):
     """(N, C, \\*spatial) or (C, \\*spatial), with more elements around the spatial axes."""
 
@@ -48,18 +59,8 @@ class _Pad(Module):
         at = x.ndim - self.axes - (self.layout == "NHWC")
         around: Sequence[Sequence[int]] = [(0, 0)] * at + pairs + [(0, 0)] * (x.ndim - at - self.axes)
         if min(self.padding) < 0:
-            x, around = self._cut(x, around)
+            x, around = without_negative(x, around, type(self).__name__)
         return pad(x, list(around), self.mode, constant_values=self.value)
-
-    def _cut(self, x: Tensor, around: Sequence[Sequence[int]]) -> tuple[Any, list[tuple[int, int]]]:
-        """``x`` without what negative padding takes from it, and the padding that remains."""
-        kept = []
-        for n, (before, after) in zip(x.shape, around, strict=True):
-            first, last = max(-before, 0), n - max(-after, 0)
-            if first > last:
-                raise ShapeError(f"{type(self).__name__}: padding {self.padding} takes more away than x {x.shape} has")
-            kept.append(slice(first, last))
-        return x[tuple(kept)], [(max(before, 0), max(after, 0)) for before, after in around]
 
     def extra_repr(self) -> str:
         return f"{self.padding}"

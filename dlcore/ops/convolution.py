@@ -103,7 +103,7 @@ def _padded(x: Any, weight: Any, bias: Any, attrs: tuple[Any, ...], mode: str) -
     pairs = list(zip(around[::2], around[1::2], strict=True))
     widths = [(0, 0), *([(0, 0), *pairs] if layout == "NCHW" else [*pairs, (0, 0)])]
     for n, pair in zip(x.shape, widths, strict=True):
-        if mode != "replicate" and max(pair) > n - (mode == "reflect"):
+        if any(pair) and mode != "replicate" and max(pair) > n - (mode == "reflect"):
             most = n - (mode == "reflect")
             raise ShapeError(f"{op.name}: padding {pair} with {mode!r} is more than {most} elements of {x.shape} allow")
     return pad(x, widths, mode), (0,) * len(around)
