@@ -113,7 +113,11 @@ def test_load_state_dict_copies_values_into_the_same_parameters():
         ({"weight": np.zeros((2, 3), np.float32)}, "missing: bias"),
         ({"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32), "x": 1}, "unexpected: x"),
         ({"weight": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)}, "weight: shape (3, 2)"),
-        ({"weight": np.zeros((2, 3)), "bias": np.zeros(2, np.float32)}, "weight: dtype float64, the model has float32"),
+        ({"weight": np.zeros((2, 3), int), "bias": np.zeros(2)}, "weight: dtype int64, the model has float32"),
+        (
+            {"weight": np.array([[1, -1e39, np.inf], [1e38, 2e39, np.nan]]), "bias": np.zeros(2)},
+            "weight: 2 of its numbers in float64 are beyond float32, the model's dtype",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(state, text):
@@ -124,6 +128,20 @@ def test_a_state_that_does_not_fit_changes_nothing(state, text):
     assert text in str(error.value)
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(np.asarray(value), before[name])
+
+
+def test_load_state_dict_converts_numbers_of_the_same_kind():
+    layer = nn.BatchNorm1d(3).to(dl.float16)
+    state = {k: np.asarray(v.detach()) for k, v in nn.BatchNorm1d(3).state_dict().items()}
+    state |= {"weight": np.array([1 / 3, np.inf, np.nan]), "num_batches_tracked": np.array(7, np.uint8)}
+    layer.load_state_dict(state)
+    assert [v.dtype.name for v in layer.state_dict().values()] == ["float16"] * 4 + ["int64"]
+    np.testing.assert_array_equal(np.asarray(layer.weight.detach()), state["weight"].astype(np.float16))
+    assert layer.num_batches_tracked.item() == 7
+    layer.num_batches_tracked = dl.tensor(1, dtype=dl.int8)
+    with pytest.raises(ValueError, match="num_batches_tracked: 1 of its numbers in int64 are beyond int8"):
+        layer.load_state_dict({**state, "num_batches_tracked": np.array(300)})
+    assert layer.num_batches_tracked.item() == 1
 
 
 def test_to_changes_floating_tensors_and_keeps_sharing():

@@ -16,7 +16,7 @@ from dlcore._device import device as as_device
 from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor
-from dlcore.dtypes import DType, as_dtype
+from dlcore.dtypes import DType, as_dtype, bool_
 from dlcore.errors import CaptureError
 
 __all__ = ["Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList"]
@@ -284,8 +284,10 @@ class Module(Recordable):
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked before anything changes: ValueError names what is missing, unexpected, of another shape or
-        dtype, or cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
+        Values of another dtype of the same kind are converted: floating-point numbers to the model's floating dtype,
+        integers to its integers. Everything is checked before anything changes: ValueError names what is missing,
+        unexpected, of another shape or of a dtype of another kind, what has numbers beyond the model's dtype, and what
+        cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
         """
         instance(state, Mapping, "load_state_dict: state", "a mapping of names to tensors")
         strict = boolean(strict, "load_state_dict: strict")
@@ -300,8 +302,8 @@ class Module(Recordable):
         for name, value in values.items():
             if value.shape != own[name].shape:
                 problems.append(f"{short(name)}: shape {value.shape}, the model has {own[name].shape}")
-            elif value.dtype is not own[name].dtype:
-                problems.append(f"{short(name)}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+            elif lost := _lost(value, own[name].dtype):
+                problems.append(f"{short(name)}: {lost}")
             elif not _writable(own[name]):
                 problems.append(f"{short(name)}: the model's tensor cannot be written to")
         if problems:
@@ -311,7 +313,7 @@ class Module(Recordable):
             )
         with no_grad():
             for name, value in values.items():
-                own[name].copy_(value)
+                own[name].copy_(value.astype(own[name].dtype))
         return missing, unexpected
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
@@ -385,6 +387,19 @@ def _as_tensor(name: str, value: Any) -> Tensor:
         value = np.asarray(value)
     found: Tensor = operand(value, "load_state_dict", name)
     return found
+
+
+def _lost(value: Tensor, dtype: DType) -> str:
+    """Why ``value`` cannot be had in ``dtype``; nothing where it can, each number rounded at most."""
+    if value.dtype is dtype:
+        return ""
+    if value.dtype.is_float != dtype.is_float or bool_ in (value.dtype, dtype):
+        return f"dtype {value.dtype.name}, the model has {dtype.name}"
+    with no_grad():
+        there = value.astype(dtype)
+        wrong = value.isfinite() & ~there.isfinite() if dtype.is_float else there.astype(value.dtype) != value
+        count = int(wrong.sum().item())
+    return f"{count} of its numbers in {value.dtype.name} are beyond {dtype.name}, the model's dtype" if count else ""
 
 
 def _writable(t: Tensor) -> bool:
