@@ -368,6 +368,8 @@ X = dl.ones(2, 3, 8)
          "value (1, 3, 8)", lambda: ATTENTION(X, X[:1], X[:1])),
         (dl.ShapeError, "MultiheadAttention: takes three axes each, or two each, of one sample: query (2, 3, 8), "
          "key (3, 8), value (3, 8)", lambda: ATTENTION(X, X[0], X[0])),
+        (dl.DTypeError, "MultiheadAttention: key (2, 3, 8) is of int64; it must be of a floating dtype: key.float()",
+         lambda: ATTENTION(X, X.long(), X)),
         (dl.ShapeError, "MultiheadAttention: attn_mask has shape (3, 2), not (3, 3) or (4, 3, 3)",
          lambda: ATTENTION(X, X, X, attn_mask=np.zeros((3, 2), bool))),
         (dl.ShapeError, "MultiheadAttention: key_padding_mask has shape (3, 2), not (2, 3)",

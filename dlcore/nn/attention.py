@@ -30,6 +30,7 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.nn import init
 from dlcore.nn.layers import Linear
 from dlcore.nn.module import Module
+from dlcore.op import Spec, check_floating
 from dlcore.ops.matmul import linear
 from dlcore.random import dropout as drop
 
@@ -148,6 +149,7 @@ class MultiheadAttention(Module):
         if found[0].ndim not in (2, 3) or any(x.ndim != found[0].ndim for x in found):
             raise ShapeError(f"MultiheadAttention: takes three axes each, or two each, of one sample: {shapes}")
         for name, x, width in zip(names, found, widths, strict=True):
+            check_floating("MultiheadAttention", name, Spec(x.shape, x.dtype))
             if x.shape[-1] != width:
                 raise ShapeError(f"MultiheadAttention: {name} has width {x.shape[-1]}, not {width}: {shapes}")
         batch = 0 if self.batch_first else 1

@@ -9,6 +9,7 @@ from dlcore._tensor import Tensor
 from dlcore.errors import ShapeError
 from dlcore.nn.layers import Linear
 from dlcore.nn.module import Module
+from dlcore.op import Spec, check_floating
 from dlcore.ops.activation import sigmoid
 from dlcore.ops.elementwise import add, mul, where
 from dlcore.ops.recurrence import linear_recurrence
@@ -46,6 +47,7 @@ class MinGRU(Module):
             raise ShapeError(f"MinGRU: x has shape {x.shape}, expected (B, T, {self.input_size}) with T of at least 1")
         if h0 is not None and h0.shape != (x.shape[0], self.hidden_size):
             raise ShapeError(f"MinGRU: h0 has shape {h0.shape}, expected {(x.shape[0], self.hidden_size)}")
+        check_floating("MinGRU", "x", Spec(x.shape, x.dtype))
         both = self.linear(x)
         gate, y = both[..., : self.hidden_size], both[..., self.hidden_size :]
         value = where(y >= 0, add(y, 0.5), sigmoid(y)) if self.positive else y

@@ -14,6 +14,7 @@ from dlcore.errors import ShapeError
 from dlcore.nn import init
 from dlcore.nn.module import Module
 from dlcore.nn.utils.rnn import PackedSequence
+from dlcore.op import Spec, check_floating
 from dlcore.ops.elementwise import add
 from dlcore.ops.gru import gru_forward
 from dlcore.ops.lstm import lstm_forward
@@ -153,6 +154,7 @@ class _Layers(_Recurrence):
                              f"{self.input_size}")  # fmt: skip
         if x.shape[1 if self.batch_first and batched else 0] == 0:
             raise ShapeError(f"{name}: input of shape {x.shape} has no steps")
+        check_floating(name, "input", Spec(x.shape, x.dtype))
 
     def _starts(self, hx: Any, batch: int, batched: bool) -> list[list[Any]]:
         """The states that each layer and direction starts with; raises for other shapes."""
@@ -300,6 +302,7 @@ class _Cell(_Recurrence):
         x = operand(input, name, "input")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ShapeError(f"{name}: input has shape {x.shape}, not (B, {self.input_size}) or ({self.input_size},)")
+        check_floating(name, "input", Spec(x.shape, x.dtype))
         batched = x.ndim == 2
         x = x if batched else unsqueeze(x, 0)
         given: Sequence[Any] = [None] * len(self.states)
