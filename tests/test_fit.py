@@ -349,6 +349,21 @@ def test_a_callback_is_called_every_so_many_steps():
     assert watch.steps == [(7, 1, 7), (14, 2, 4), (21, 3, 1), (28, 3, 8)]
 
 
+@pytest.mark.parametrize("record", [True, False])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_drop_last_leaves_out_what_fills_no_batch(record, accumulate):
+    sizes, model = [], network()
+
+    def loss(outputs, targets):
+        sizes.append(outputs.shape[0])
+        return dl.cross_entropy(outputs, targets)
+
+    history = fit(model, loss=loss, drop_last=True, record=record, batch_size=20, accumulate=accumulate, shuffle=False)
+    same_data = network()
+    fit(same_data, (X[:80], LABELS[:80]), record=record, batch_size=20, accumulate=accumulate, shuffle=False)
+    assert set(sizes) == {20} and same(weights(model), weights(same_data)) and len(history.epochs) == 3
+
+
 def test_epochs_of_so_many_steps_go_on_with_the_data():
     a, b, seen = network(), network(), []
     fit(a, epochs=7, steps_per_epoch=2, callbacks=[lambda run: seen.append(run.logs["epoch"])])
@@ -439,6 +454,7 @@ def test_wrong_settings_are_refused():
     for settings, text in [
         ({"accumulate": 0}, "fit: accumulate is 0"),
         ({"steps_per_epoch": 0}, "fit: steps_per_epoch is 0"),
+        ({"drop_last": True, "batch_size": 91}, "fit: with drop_last there is no batch of 91 in 90 samples"),
         ({"start_epoch": -1}, "fit: start_epoch is -1"),
         ({"clip_value": 0}, "fit: clip_value must be above 0"),
         ({"ema": 1.0}, "fit: ema is 1.0; a decay must be"),

@@ -33,7 +33,7 @@ class Batches(Recordable):
     the batches are (default: the default device). augment: a list of functions of a batch of inputs; one that changes
     the targets too has an attribute ``targets`` that is true, and takes and gives (inputs, targets). dtype: inputs and
     targets of another floating-point dtype are cast to this one: the arrays once, inputs that are transformed
-    afterwards.
+    afterwards. drop_last: what does not fill a batch is left out.
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` consists of operations there: a
     step that is recorded may call it, with an index that changes from step to step. Batches of other data sets are
@@ -56,12 +56,13 @@ class Batches(Recordable):
         device: Any = None,
         augment: Iterable[Callable[..., Any]] = (),
         dtype: DType | None = None,
+        drop_last: bool = False,
     ):
         name = type(self).__name__
         self.dataset = as_dataset(dataset, f"{name}: dataset")
         self.transform = None if transform is None else function(transform, f"{name}: transform")
         self.shuffle = boolean(shuffle, f"{name}: shuffle")
-        self.seed = integer(seed, f"{name}: seed")
+        self.seed, self.drop_last = integer(seed, f"{name}: seed"), boolean(drop_last, f"{name}: drop_last")
         self.device = default_device() if device is None else as_device(device)
         steps = enumerate(listed(augment, f"{name}: augment", "functions of a batch"))
         self.augment = tuple(function(step, f"{name}: augment[{k}]") for k, step in steps)
@@ -105,6 +106,11 @@ class Batches(Recordable):
         found = [(name, dtype_name(array)) for name, array in zip(names, base.arrays, strict=False)]
         to = self.dtype.name
         return [f"{name} {given} to {to}" for name, given in found if "float" in given and given != to]
+
+    def count(self, size: int) -> int:
+        """How many batches of ``size`` samples there are."""
+        full, rest = divmod(len(self.dataset), size)
+        return full + (rest > 0 and not self.drop_last)
 
     def order(self, epoch: int) -> Tensor:
         """The indices of all samples for ``fetch``, in the order of ``epoch``: int64 (N,).

@@ -62,6 +62,7 @@ def fit(
     autocast: Any = None,
     step: Callable[..., Any] | None = None,
     shuffle: bool = True,
+    drop_last: bool = False,
     seed: int | None = None,
     progress: bool | None = None,
     record: bool | str = True,
@@ -90,7 +91,8 @@ def fit(
     where the last one ended. start_epoch: so many epochs of these ``epochs`` have been made before; their numbers and
     their orders of samples are passed over. shuffle: the samples come in a new order each pass, from ``seed``. An
     explicit seed gives the same orders again; None draws one from dlcore's generator, so that a further ``fit`` goes on
-    with other orders, and all is the same after the same ``manual_seed``.
+    with other orders, and all is the same after the same ``manual_seed``. drop_last: of each pass, the samples that do
+    not fill the last batch are left out.
 
     schedule: the learning rate of each step, one of ``optim.schedules`` or its name ("one_cycle"); the optimizer goes
     back to its own rate in the end. clip_norm: the largest norm that all gradients together may have; clip_value: the
@@ -146,7 +148,10 @@ def fit(
     mistakes.check_parameters(model, optimizers, step is None)
     data, device = samples(train, "fit: train", loss is not None), device_of(model)
     seed = (drawn_seed() if shuffle else 0) if seed is None else seed
-    batches = Batches(data, transform, shuffle, seed, device, augment, floating(model))
+    drop_last = boolean(drop_last, "fit: drop_last")
+    batches = Batches(data, transform, shuffle, seed, device, augment, floating(model), drop_last)
+    if drop_last and len(data) and not batches.count(batch_size * accumulate):
+        raise ValueError(f"fit: with drop_last there is no batch of {batch_size * accumulate} in {len(data)} samples")
     training: Training
     if step is not None:
         _check_beside_step(non_finite, loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm,

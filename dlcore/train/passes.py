@@ -72,7 +72,7 @@ class _Pass:
 
     def __len__(self) -> int:
         """How many batches the samples make."""
-        return -(-len(self.batches.dataset) // self.size)
+        return self.batches.count(self.size)
 
     def run(self, first: int, end: int, after: Callable[[int], int | None]) -> None:
         """Work on the batches from ``first`` to ``end``.
@@ -364,7 +364,7 @@ class SupervisedTraining(Training):
         gate: Gate | None = None,
     ):
         self.objective, self.gate = objective, gate
-        per_epoch = -(-len(batches.dataset) // (size * accumulate)) if steps is None else steps
+        per_epoch = batches.count(size * accumulate) if steps is None else steps
         meter = Meter(metrics, objective.ignored, per_epoch * size * accumulate)
 
         def work(pieces: list[list[Tensor]]) -> None:
