@@ -42,10 +42,30 @@ def _new(x: Any, make: str, args: tuple[Any, ...], dtype: Any, requires_grad: An
         raise renamed(error, f"new_{make}") from None
 
 
+class _Elsewhere:
+    """A name that tensors have not, since it would mean two things or belong to another result: the error helps on."""
+
+    def __init__(self, instead: str):
+        self.instead = instead
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self.name = name
+
+    def __get__(self, x: Any, owner: Any = None) -> Any:
+        raise AttributeError(f"Tensor has no {self.name}: {self.instead}", name=self.name, obj=x)
+
+
 class Habits(_C.TensorBase):
     """The methods."""
 
     __slots__ = ()
+
+    # ---- names without a meaning of their own
+    values = _Elsewhere("max, min, median and sort give the values themselves; topk, kthvalue and cummax a pair")
+    indices = _Elsewhere("max, min, median and sort give values alone; argmax, argmin, argsort and topk give places")
+    repeat = _Elsewhere(
+        "x.tile((2, 1)) repeats the whole, as PyTorch's repeat(2, 1); dl.repeat(x, 2, axis) each element, as NumPy's"
+    )
 
     # ---- conversions
     def type_as(self, other: Any) -> Any:

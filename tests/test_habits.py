@@ -45,6 +45,15 @@ def test_a_misspelt_name_says_what_comes_nearest():
     assert len(dir(dl.Tensor)) < 750  # above which Python looks for nothing
 
 
+def test_names_with_two_meanings_say_where_to_look():
+    x = dl.tensor(A)
+    for name, said in [("indices", "argmax"), ("values", "give the values themselves"), ("repeat", r"x.tile\(")]:
+        assert not hasattr(x, name)
+        with pytest.raises(AttributeError, match=f"Tensor has no {name}: .*{said}"):
+            getattr(x, name)
+    assert x.tile((2, 1)).shape == (6, 4) and dl.repeat(x, 2, 1).shape == (3, 8)
+
+
 # ---- spellings of arguments ---------------------------------------------------------------------------------------
 
 
