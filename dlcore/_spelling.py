@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 from dlcore import _C
@@ -50,6 +49,11 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 
 _C.bind(spellings=SPELLINGS)
 
+_MEANT: dict[str, list[str]] = {}
+"""The same the other way round: a name of an argument -> the spellings that may mean it."""
+for _other, _names in SPELLINGS.items():
+    for _name in _names:
+        _MEANT.setdefault(_name, []).append(_other)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,8 +68,8 @@ def spelled(function: F) -> F:
         return function
     code = getattr(function, "__wrapped__", function).__code__
     own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    meant = {other: [n for n in SPELLINGS[other] if n in own] for other in SPELLINGS if other not in own}
-    names = {other: found[0] for other, found in meant.items() if found}
+    others = {other for name in own for other in _MEANT.get(name, ()) if other not in own}
+    names = {other: next(n for n in SPELLINGS[other] if n in own) for other in others}
     if not names:
         return function
 
@@ -99,6 +103,8 @@ class UnknownName(AttributeError):
         self._known = known
 
     def __str__(self) -> str:
+        from difflib import get_close_matches
+
         names = [k for k in self._known() if not k.startswith("_")]
         near = get_close_matches(str(self.name), names, n=1)
         return super().__str__() + (f"; did you mean {near[0]!r}?" if near else "")
