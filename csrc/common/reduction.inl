@@ -1,11 +1,13 @@
 // Any reduction, whatever its axes and strides, as tiles of two kinds:
-//   rows      the innermost axis is reduced: blocks of up to 4096 elements of one output
+//   rows      the innermost axis is reduced: blocks of up to 4096 elements of one output, or of several short ones
 //   columns   the innermost axis is kept: blocks of up to 64 rows of up to 1024 outputs side by side
 // An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis, of the stored type or in one of
 // four compute types (wide_t), so that most loops are compiled for these alone:
 //   C, P                                   type of the elements, partial result (of at most 32 bytes)
 //   P identity()                           of nothing
 //   run(const C* x, n, position, P&)       takes n elements, the first being number `position` of its output
+//   rows(const C* x, ld, n, w, position, P*)   the same for w outputs, each from x + r * ld on; by `run` if absent.
+//                                          With a member kShortRows = true rows of a few elements are taken so too
 //   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
 //   merge(P&, const P&)                    with the partial result of later elements
 //   finish(P)                              the result, rounded once when it is stored
@@ -33,11 +35,12 @@ static inline int64_t nearness(const ReductionAxis& axis) {
 struct ReductionAxes {
   LoopNest<2> kept, reduced;      // without the two below
   ReductionAxis run = {1, {}};    // the innermost reduced axis
-  ReductionAxis width = {1, {}};  // columns: the innermost kept axis
+  ReductionAxis width = {1, {}};  // the innermost kept axis: that of the outputs of a tile
   bool columns = false;
 
   // `mask`: bit d is set where axis d is reduced. The output is contiguous, with or without the reduced axes.
-  ReductionAxes(const Array& x, int64_t mask) {
+  // `short_rows`: whether several short rows are taken at once as fast as columns are.
+  ReductionAxes(const Array& x, int64_t mask, bool short_rows) {
     int64_t strides[kMaxDims], out = 1;  // of the output
     for (int d = x.ndim - 1; d >= 0; --d) {
       const bool is_reduced = mask >> d & 1;
@@ -52,9 +55,9 @@ struct ReductionAxes {
     reduced.sort(key), reduced.merge();
     if (reduced.count) run = reduced.pop();
     if (kept.count) {
-      const bool short_runs = run.length < 16 && kept.innermost().length >= 64;  // better 64 short sums at once
-      columns = nearness(kept.innermost()) < nearness(run) || short_runs;
-      if (columns) width = kept.pop();
+      const bool side_by_side = !short_rows && run.length < 16 && kept.innermost().length >= 64;
+      columns = nearness(kept.innermost()) < nearness(run) || side_by_side;
+      width = kept.pop();
     }
   }
 };
@@ -68,20 +71,25 @@ using wide_t = std::conditional_t<std::is_integral_v<T>, std::conditional_t<size
 // Copies `rows` runs of n elements into contiguous memory of the type that the operation takes.
 using FetchFunction = void (*)(const void* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, void* to);
 
+template <class T, class C> static inline C fetched(const T* p) {
+  if constexpr (std::is_same_v<T, C>) return *p;
+  else return load(p);
+}
 template <class T, class C>
 static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, void* to) {
+  if (row_stride == n * stride) n *= rows, rows = 1;
   for (int64_t r = 0; r < rows; ++r) {
     const T* p = static_cast<const T*>(from) + r * row_stride;
     C* q = static_cast<C*>(to) + r * n;
     if (stride == 1) {
-      if constexpr (std::is_same_v<T, half_t>) {  // whose conversion the compiler does not make vectors of
+      if constexpr (std::is_same_v<T, half_t> && !std::is_same_v<T, C>) {  // no vectors are made of its conversion
         load_block(q, p, n);
       } else {
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) q[i] = load(p + i);
+        for (int64_t i = 0; i < n; ++i) q[i] = fetched<T, C>(p + i);
       }
     } else {
-      for (int64_t i = 0; i < n; ++i) q[i] = load(p + i * stride);
+      for (int64_t i = 0; i < n; ++i) q[i] = fetched<T, C>(p + i * stride);
     }
   }
 }
@@ -108,12 +116,15 @@ struct ReductionInput {
       if (axes.reduced.count) axes.reduced.locate(outer, offsets);
       const char* from = base + (offsets[kIn] + at * run.strides[kIn]) * item;
       const C* x = buffer;
-      int64_t ld = w;
-      if (direct) x = reinterpret_cast<const C*>(from), ld = run.strides[kIn];
-      else if (axes.columns) fetch(from, run.strides[kIn], axes.width.strides[kIn], n, w, buffer);
-      else fetch(from, 0, run.strides[kIn], 1, n, buffer);
+      const int64_t across = axes.width.strides[kIn];
+      int64_t ld = axes.columns ? w : n;
+      if (direct) x = reinterpret_cast<const C*>(from), ld = axes.columns ? run.strides[kIn] : across;
+      else if (axes.columns) fetch(from, run.strides[kIn], across, n, w, buffer);
+      else fetch(from, across, run.strides[kIn], w, n, buffer);
       if (axes.columns) op.columns(x, ld, n, w, position, p);
-      else op.run(x, n, position, p[0]);
+      else if constexpr (requires { op.rows(x, ld, n, w, position, p); }) op.rows(x, ld, n, w, position, p);
+      else
+        for (int64_t c = 0; c < w; ++c) op.run(x + c * ld, n, position, p[c]);
     }
   }
 };
@@ -124,6 +135,7 @@ struct ReductionFunctions {
   void (*take)(const void* op, const ReductionInput&, const char* base, int64_t w, int64_t begin, int64_t end, void* p);
   void (*merge)(const void* op, void* p, const void* later, int64_t w);
   void (*finish)(const void* op, const void* p, int64_t w, void* out, int64_t stride);
+  bool short_rows = false;
 };
 
 template <class Op>
@@ -140,7 +152,9 @@ template <class Op, class Out>
 static void finish_partial(const void* op, const void* p, int64_t w, void* out, int64_t stride) {
   for (int64_t c = 0; c < w; ++c) {
     const auto result = static_cast<const Op*>(op)->finish(static_cast<const typename Op::P*>(p)[c]);
-    store(static_cast<Out*>(out) + c * stride, static_cast<compute_t<Out>>(result));
+    Out* to = static_cast<Out*>(out) + c * stride;
+    if constexpr (std::is_same_v<std::remove_const_t<decltype(result)>, Out>) *to = result;
+    else store(to, static_cast<compute_t<Out>>(result));
   }
 }
 
@@ -153,14 +167,16 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
   constexpr int64_t kFetchTile = 256;  // when they pass through a buffer
   constexpr int64_t kFetchRows = 16;
 
-  ReductionInput input{ReductionAxes(in, mask), fetch, item_size(in.dtype), false, 0, 0};
+  ReductionInput input{ReductionAxes(in, mask, functions.short_rows), fetch, item_size(in.dtype), false, 0, 0};
   const ReductionAxes& axes = input.axes;
   const int64_t run = axes.run.length, width = axes.width.length;
   input.direct = !converts && (axes.columns ? axes.width.strides[kIn] == 1 : axes.run.strides[kIn] == 1 || run == 1);
   input.block = axes.columns ? (input.direct ? 64 : kFetchRows) : kFoldBlock;
   input.blocks_per_run = (run + input.block - 1) / input.block;
 
-  const int64_t widest = input.direct ? kTile : kFetchTile, tile = width < widest ? width : widest;
+  const int64_t rows = run > 0 && run < kFoldBlock ? kFoldBlock / run : 1;  // what one block holds
+  const int64_t most = axes.columns ? (input.direct ? kTile : kFetchTile) : (rows < kTile ? rows : kTile);
+  const int64_t tile = width < most ? width : most;
   const int64_t blocks = input.blocks_per_run * axes.reduced.size();
   const int64_t block_elements = (run < input.block ? run : input.block) * tile;
   const int64_t chunk = block_elements > 0 && block_elements < kReductionChunk ? kReductionChunk / block_elements : 1;
@@ -210,8 +226,9 @@ template <class T, class Out, class Op>
 static void reduce_axes(const Op& op, const Array& in, const Array& out, int64_t mask) {
   using C = typename Op::C;
   static_assert((std::is_same_v<wide_t<T>, C> || std::is_same_v<T, C>)&&sizeof(typename Op::P) <= kPartialSize);
+  constexpr bool short_rows = requires { requires Op::kShortRows; };
   static constexpr ReductionFunctions functions = {sizeof(typename Op::P), take_blocks<Op>, merge_partial<Op>,
-                                                   finish_partial<Op, Out>};
+                                                   finish_partial<Op, Out>, short_rows};
   run_reduction(functions, &op, fetch<T, C>, !std::is_same_v<T, C>, in, out, mask);
 }
 

@@ -12,6 +12,7 @@
 
 #include "common/dtypes.inl"
 #include "common/reduction.inl"
+#include "reduce/fold_rows.inl"
 
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
 // Integers of 8 and 16 bits stay what they are; others are in their compute type.
@@ -25,14 +26,20 @@ template <class C> using sum_t = std::conditional_t<kSmall<C>, int32_t,
 template <class C_, class L_ = sum_t<C_>> struct Sum {
   using C = C_;
   using L = L_;
-  static constexpr bool kFloat = std::is_same_v<C, L> && !std::is_integral_v<L>;
+  static constexpr bool kFloat = std::is_same_v<compute_t<C>, L> && !std::is_integral_v<L>;
   using P = std::conditional_t<std::is_integral_v<L>, int64_t, double>;
+  static constexpr bool kShortRows = kFloat;
   P divisor = 1;
 
   P identity() const { return 0; }
-  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
-    if constexpr (kFloat) p += fold_array<Plus>(x, n, C(0));
-    else p += sum_block<L>(n, [=](int64_t i) DLCORE_MAP { return static_cast<L>(x[i]); });
+  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const requires(!kFloat) {
+    p += sum_block<L>(n, [=](int64_t i) DLCORE_MAP { return static_cast<L>(x[i]); });
+  }
+  __attribute__((noinline)) void rows(const C* x, int64_t ld, int64_t n, int64_t w, int64_t, P* p) const
+      requires(kFloat) {
+    L sums[1024];
+    fold_rows<Plus, Widened<C>>(x, ld, n, w, L(0), sums);
+    for (int64_t c = 0; c < w; ++c) p[c] += sums[c];
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     L lanes[1024];
@@ -40,48 +47,61 @@ template <class C_, class L_ = sum_t<C_>> struct Sum {
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4, x += 4 * ld) {
       const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
+      int64_t c = 0;
+      if constexpr (kFloat)
+        for (; c + kLanes<L> <= w; c += kLanes<L>)
+          vstore(lanes + c, vload(lanes + c) + ((widen(x + c) + widen(x1 + c)) + (widen(x2 + c) + widen(x3 + c))));
 #pragma omp simd
-      for (int64_t c = 0; c < w; ++c) lanes[c] += (L(x[c]) + L(x1[c])) + (L(x2[c]) + L(x3[c]));
+      for (int64_t k = c; k < w; ++k) lanes[k] += (wide(x + k) + wide(x1 + k)) + (wide(x2 + k) + wide(x3 + k));
     }
     for (; r < rows; ++r, x += ld)
 #pragma omp simd
-      for (int64_t c = 0; c < w; ++c) lanes[c] += L(x[c]);
+      for (int64_t c = 0; c < w; ++c) lanes[c] += wide(x + c);
 #pragma omp simd
     for (int64_t c = 0; c < w; ++c) p[c] += lanes[c];
   }
+  static L wide(const C* x) { return static_cast<L>(load(x)); }
   void merge(P& p, const P& q) const { p += q; }
   P finish(P p) const { return p / divisor; }
 };
 
 // ---- max, min -----------------------------------------------------------------------------------------------------
-template <class C_, class Join> struct Extremum {
+// In the type that From (common/fold.inl) makes of the elements.
+template <class C_, class Join, class From = AsStored<C_>> struct Extremum {
   using C = C_;
-  using P = C;
+  using P = typename From::L;
+  static constexpr bool kShortRows = !std::is_integral_v<C>;
 
-  static void update(P& p, C x) {  // the branch is seldom taken, unlike those the join becomes for scalars
+  static void update(P& p, P x) {  // the branch is seldom taken, unlike those the join becomes for scalars
     if (Join::beats(x, p)) p = x;
   }
-  P identity() const { return Join::template identity<C>(); }
-  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
-    p = Join{}(p, fold_array<Join>(x, n, identity()));
+  P identity() const { return Join::template identity<P>(); }
+  __attribute__((noinline)) void rows(const C* x, int64_t ld, int64_t n, int64_t w, int64_t, P* p) const {
+    P best[1024];
+    fold_rows<Join, From>(x, ld, n, w, identity(), best);
+    for (int64_t c = 0; c < w; ++c) p[c] = Join{}(p[c], best[c]);
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
-    constexpr int kLane = kVectorBytes / sizeof(C);
+    constexpr int kLane = kLanes<P>;
     const Join join;
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4, x += 4 * ld) {
       const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
       int64_t c = 0;
       for (; c + kLane <= w; c += kLane)
-        vstore(p + c, join(vload(p + c), join(join(vload(x + c), vload(x1 + c)), join(vload(x2 + c), vload(x3 + c)))));
+        vstore(p + c, join(vload(p + c), join(join(at(x + c), at(x1 + c)), join(at(x2 + c), at(x3 + c)))));
       for (; c < w; ++c)
-        for (const C* y : {x, x1, x2, x3}) update(p[c], y[c]);
+        for (const C* y : {x, x1, x2, x3}) update(p[c], From::one(y + c));
     }
     for (; r < rows; ++r, x += ld)
-      for (int64_t c = 0; c < w; ++c) update(p[c], x[c]);
+      for (int64_t c = 0; c < w; ++c) update(p[c], From::one(x + c));
   }
+  static inline vec<P> at(const C* y) { return From::vector(y); }
   void merge(P& p, const P& q) const { p = Join{}(p, q); }
-  C finish(P p) const { return p; }
+  C finish(P p) const {
+    if constexpr (std::is_same_v<P, C>) return p;
+    else return From::back(p);
+  }
 };
 
 // Those that pass over NaN begin with it, so that it is left where there is nothing else.
@@ -110,26 +130,19 @@ template <class C_, class Join> struct ArgExtremum {
   // Index of the first element equal to `best`, or NaN where that is NaN; it is there.
   static int64_t find(const C* x, int64_t n, C best) {
     int64_t i = 0;
-    constexpr int kLane = kVectorBytes / sizeof(C), kGroup = 4 * kLane;
-    for (; i + kGroup <= n; i += kGroup) {
-      auto hit = vec<C>{} != vec<C>{};
-#pragma GCC unroll 4
-      for (int j = 0; j < kGroup; j += kLane) {
-        const vec<C> y = vload(x + i + j);
-        hit |= (y == best) | (y != y);
-      }
-      int64_t words[kVectorBytes / 8], any = 0;
-      __builtin_memcpy(words, &hit, sizeof hit);
-      for (int64_t word : words) any |= word;
-      if (any) break;
+    for (; i + kLanes<C> <= n; i += kLanes<C>) {
+      const vec<C> y = vload(x + i);
+      if (const int hits = true_lanes<C>((y == best) | (y != y))) return i + __builtin_ctz(hits);
     }
     while ((x[i] != best) & (x[i] == x[i])) ++i;
     return i;
   }
-  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t position, P& p) const {
-    // Find the block's extremum first: only a block that improves on the rest, and few do, is searched.
-    const C best = fold_array<Join>(x, n, Join::template identity<C>());
-    if (beats(best, p.value)) p = {best, position + find(x, n, best)};
+  __attribute__((noinline)) void rows(const C* x, int64_t ld, int64_t n, int64_t w, int64_t position, P* p) const {
+    // Find a block's extremum first: only a block that improves on the rest, and few do, is searched.
+    C best[1024];
+    fold_rows<Join, AsStored<C>>(x, ld, n, w, Join::template identity<C>(), best);
+    for (int64_t c = 0; c < w; ++c)
+      if (beats(best[c], p[c].value)) p[c] = {best[c], position + find(x + c * ld, n, best[c])};
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position,
                                          P* p) const {
@@ -212,18 +225,22 @@ template <class T, class Out, class Op> static void reduce(const Args& a, const 
 
 static void sum(const Args& a) {
   with_dtype(a.in(0).dtype, [&]<class T>() {
-    reduce<T, std::conditional_t<std::is_integral_v<T>, int64_t, T>>(a, Sum<narrow_t<T>>{});
+    if constexpr (std::is_integral_v<T>) reduce<T, int64_t>(a, Sum<narrow_t<T>>{});
+    else reduce<T, T>(a, Sum<T, compute_t<T>>{});
   });
 }
 static void mean(const Args& a) {
   const double count = static_cast<double>(a.integer(1));
   with_dtype(a.in(0).dtype, [&]<class T>() {
-    if constexpr (!std::is_integral_v<T>) reduce<T, T>(a, Sum<wide_t<T>>{count});
+    if constexpr (!std::is_integral_v<T>) reduce<T, T>(a, Sum<T, compute_t<T>>{count});
     else with_float(a.out().dtype, [&]<class Out>() { reduce<T, Out>(a, Sum<wide_t<T>, double>{count}); });
   });
 }
 template <class Join> static void extremum(const Args& a) {
-  with_dtype(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<narrow_t<T>, Join>{}); });
+  with_dtype(a.in(0).dtype, [&]<class T>() {
+    if constexpr (std::is_same_v<T, compute_t<T>>) reduce<T, T>(a, Extremum<narrow_t<T>, Join>{});
+    else reduce<T, T>(a, Extremum<T, Join, Ordered<T, std::is_same_v<Join, Larger>>>{});
+  });
 }
 template <class Join> static void extreme_number(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
