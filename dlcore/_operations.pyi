@@ -783,7 +783,9 @@ def conv2d(input: Operand, weight: Operand, bias: Operand | None = None, stride:
     (N, H, W, C) and the output (N, OH, OW, D); the weight stays.
 
     Operands are floating, of their common dtype; sums run in float32 or wider, in an order that depends on shapes
-    alone. Raises ShapeError where shapes do not fit, DTypeError for integers, ValueError for numbers below 1.
+    alone. Kernels of 3 x 3 without stride and dilation, of 16 channels and more, go by Winograd's algorithm in float32
+    on a CPU: a result's error is then that of the largest numbers among the 4 x 4 places around it. Raises ShapeError
+    where shapes do not fit, DTypeError for integers, ValueError for numbers below 1.
 
     >>> dl.conv2d(dl.ones((1, 1, 4, 4)), dl.ones((1, 1, 3, 3)), padding=1)[0, 0].tolist()[1]
     [6.0, 9.0, 9.0, 6.0]

@@ -32,11 +32,7 @@
 // written in place: 16 of 32 x 32 98, 97, 103, then 110, 110, 109; 64 of 8 x 8 118, 117, 119, then 122, 121, 120. What
 // NCHW lacks with 16 channels are its transpositions: 0.4 cycles an element of x and of out, for 9 of multiply-adds.
 //
-// Not by Winograd's algorithm. F(2 x 2, 3 x 3) has 16 multiplications in place of 36 for four results, and 32 additions
-// for a tile of each input channel, 24 for one of each output channel: 1.85 times fewer operations at 16 channels, 2.1
-// at 64. But it takes differences of neighbours before it multiplies, and sums of products afterwards: an infinity or a
-// NaN would spoil results whose windows it does not lie in, and rounding errors no longer follow from the terms of a
-// result alone, as the bounds of the operation say.
+// What 3 x 3 convolutions of float32 with 16 channels and more do instead is in winograd.inl.
 #include "common/activations.inl"
 #include "common/dtypes.inl"
 #include "matmul/tile.inl"
@@ -48,6 +44,8 @@ namespace general {  // another family may call its types alike, and the linker 
 #include "conv/pack.inl"
 #include "conv/gather.inl"
 #include "conv/weight.inl"
+#include "conv/winograd.inl"
+#include "conv/winograd_weight.inl"
 
 // Parameters: layout (0 NCHW, 1 NHWC), groups, activation; then strides, before, after and dilations, each of all axes
 // of space.
@@ -95,6 +93,10 @@ static void gather(const Args& args, bool transposed) {
       if (args.n_arrays > args.n_inputs + 1 && args.out(1)) g.pre = args.out(1).as<S>();
       g.activation = walk.activation;
     }
+    if constexpr (std::is_same_v<S, float>) {
+      const WinogradGather winograd{g};
+      if (winograd.takes() && winograd.run()) return;
+    }
     g.run();
   });
 }
@@ -116,6 +118,10 @@ static void conv_weight(const Args& args) {
   with_float(x.dtype, [&]<class S>() {
     WeightGradient<S> g(source, target, axes, walk.groups);
     g.x = x.as<S>(), g.y = y.as<S>(), g.out = out.as<S>();
+    if constexpr (std::is_same_v<S, float>) {
+      const WinogradWeight winograd{g};
+      if (winograd.takes() && winograd.run()) return;
+    }
     g.run();
   });
 }

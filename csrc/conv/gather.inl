@@ -108,7 +108,6 @@ template <class S> struct Gather {
 
   void run_box(const Source<S>& from, const Box& box, int64_t group, int64_t panel0, int64_t panel1, const T* packed,
                T* rows) const {
-    const int64_t positions = box.positions();
     for (int64_t panel = panel0; panel < panel1; ++panel) {
       const int vectors = panels.vectors_of(panel), width = vectors * L, columns = panels.columns(panel);
       const T* weights = packed + (group * padded + panel * panels.width()) * depth;
@@ -122,14 +121,21 @@ template <class S> struct Gather {
                                         axes[2].phase(box.begin[3] + v, box.end[3])};
             run_phase(from, box, phase, weights, vectors, results);
           }
-      if (results.at != rows) continue;
-      if (bias || (!std::is_same_v<S, T> && (pre || activation != Activation::none)))
-        add_bias<S>(rows, positions, width, bias ? bias + first : nullptr, columns);
-      if (pre) store_positions<S>(rows, target, box, first, columns, width, pre);
-      if (activation != Activation::none)
-        with_activation(activation, [&](auto a) { activate<decltype(a), T>(rows, positions * width); });
-      store_positions<S>(rows, target, box, first, columns, width, out);
+      finish(box, panel, first, results, rows);
     }
+  }
+
+  // What is left to be done for the sums of a box, channels `first` and following.
+  void finish(const Box& box, int64_t panel, int64_t first, const Results& results, T* rows) const {
+    if (results.at != rows) return;
+    const int columns = panels.columns(panel), width = panels.vectors_of(panel) * L;
+    const int64_t positions = box.positions();
+    if (bias || (!std::is_same_v<S, T> && (pre || activation != Activation::none)))
+      add_bias<S>(rows, positions, width, bias ? bias + first : nullptr, columns);
+    if (pre) store_positions<S>(rows, target, box, first, columns, width, pre);
+    if (activation != Activation::none)
+      with_activation(activation, [&](auto a) { activate<decltype(a), T>(rows, positions * width); });
+    store_positions<S>(rows, target, box, first, columns, width, out);
   }
 
   // Sums that are the results, of whole vectors of channels side by side, go where they belong at once.

@@ -100,7 +100,16 @@ _LARGE = [
     Case(30, 10, 14, (5, 7), (2, 3), padding=(1,) * 4, groups=2, layout="NHWC", why="NHWC, lanes of images, groups"),
     Case(32, 5, 8, (11,), (4,), padding=(2, 4), layout="NHWC", why="NHWC, lanes of images, one axis"),
     Case(3, 1, 1, (4, 37), (3, 2), padding=(1,) * 4, layout="NHWC", why="NHWC, one channel, rows of several vectors"),
+    Case(2, 16, 18, (13, 11), (3, 3), padding=(1, 1, 0, 1), layout="NHWC", why="NHWC, Winograd's tiles past the image"),
+    Case(1, 36, 40, (20, 17), (3, 3), padding=(1,) * 4, groups=2, why="Winograd's tiles, groups"),
 ]
+_TILES = Case(1, 16, 16, (15, 14), (3, 3), padding=(1, 1, 1, 0), why="special values in Winograd's tiles")
+
+
+def _special(shape: Lengths) -> Any:
+    x = np.linspace(-2, 2, math.prod(shape)).reshape(shape)
+    x[0, 0, 1, 1], x[0, 1, 4, 5], x[0, 1, -1, 6] = np.nan, np.inf, -np.inf
+    return x
 
 
 def conv_samples() -> Iterator[Sample]:
@@ -117,12 +126,15 @@ def conv_samples() -> Iterator[Sample]:
     x = np.linspace(-2, 2, math.prod(case.x)).reshape(case.x)
     x[0, 0, 1, 1], x[0, 1, 4, 4], x[0, 1, 0, 3] = np.nan, np.inf, -np.inf
     yield Sample(x, case.filters, None, **case.attrs, why="special values", grad=False)
+    yield Sample(_special(_TILES.x), _TILES.filters, None, **_TILES.attrs, why=_TILES.why, grad=False)
 
 
 def input_samples() -> Iterator[Sample]:
     """Every shape."""
     for case in (*_SAMPLES, *_LARGE):
         yield Sample(case.y, case.filters, size=case.size, **case.attrs, why=case.why, grad=case not in _LARGE)
+    case = _TILES
+    yield Sample(_special(case.y), case.filters, size=case.size, **case.attrs, why=case.why, grad=False)
 
 
 def weight_samples() -> Iterator[Sample]:
@@ -133,6 +145,8 @@ def weight_samples() -> Iterator[Sample]:
     x = np.linspace(-2, 2, math.prod(case.x)).reshape(case.x)
     x[0, 0, 1, 1], x[1, 1, 4, 4], x[1, 1, 0, 3] = np.nan, np.inf, -np.inf
     yield Sample(x, case.y, kernel=case.kernel, **case.attrs, why="special values", grad=False)
+    case = _TILES
+    yield Sample(_special(case.x), case.y, kernel=case.kernel, **case.attrs, why=case.why, grad=False)
 
 
 # ---- wrong inputs ----------------------------------------------------------------------------------------------------

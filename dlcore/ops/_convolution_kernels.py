@@ -18,6 +18,9 @@ general / direct, NCHW, then NHWC; the gradient of the input from 24 channels to
    64 images,  16 -> 32 of 16 x 16     751 /  722    679 /  706        703 /  825    684 /  873
   128 images,   6 -> 16 of 14 x 14, 5  340 /  297    287 /  301        338 /  335    301 /  341
   128 images,   8 -> 32 of 28 x 28    3071 / 2620   2394 / 2626       2332 / 2914   2228 / 2694
+
+Of 3 x 3 places without a stride and of 16 channels and more the general kernels compute float32 by Winograd's
+algorithm, again by shapes alone: csrc/conv/winograd.inl has the bounds, figures and errors.
 """
 
 from __future__ import annotations

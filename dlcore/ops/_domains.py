@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["limited", "near_one", "without_subnormal_probabilities", "without_tiny"]
+__all__ = ["limited", "near_one", "of_one_size", "without_subnormal_probabilities", "without_tiny"]
 
 
 def limited(x: Any, limit: float) -> Any:
@@ -26,6 +26,16 @@ def without_tiny(x: Any, largest: float) -> Any:
     """Numbers whose products with each other are no subnormal ones: each of those is rounded to a multiple of the
     smallest number, and the bound of a sum allows one."""
     return np.where(np.abs(x) < (1e-18 if largest < 1e300 else 1e-150), 0.0, x)
+
+
+def of_one_size(x: Any) -> Any:
+    """Numbers of many sizes, some of them below a thousandth of the largest, with the small ones made a quarter of
+    it; others as they are."""
+    size = np.abs(np.where(np.isfinite(x), x, 0.0))
+    largest, small = np.max(size, initial=0.0), size[size > 0]
+    if not small.size or np.quantile(small, 0.05) * 1e3 > largest:
+        return x
+    return np.where((size > 0) & (size < largest / 4), np.copysign(largest / 4, x), x)
 
 
 def without_subnormal_probabilities(x: Any, axis: int, largest: float) -> Any:
