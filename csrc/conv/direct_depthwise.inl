@@ -22,9 +22,10 @@ constexpr int64_t kLanePlane = int64_t{1} << 16;  // elements of a copy at most:
 constexpr int64_t kLanePlaces = 768;              // of a plane in NCHW without a stride, at most
 constexpr int64_t kLaneChain = 256;               // products that are added in the compute type
 
-// What the next item reads of images, fetched into the second cache while this one is computed, evenly. A block of
-// channels is a stretch of memory in NCHW; with channels last it is worth a share of the next image. Without it a core
-// waits for each line that is in memory only: caches foresee neither such short stretches nor every fourth line.
+// What the next item reads of images, or writes, fetched into the second cache while this one is computed, evenly. A
+// block of channels is a stretch of memory in NCHW; with channels last it is worth a share of the next image. Without
+// it a core waits for each line that is in memory only: caches foresee neither such short stretches nor every fourth
+// line.
 template <class T> struct Ahead {
   static constexpr int64_t kLine = 64;  // bytes
 
@@ -155,15 +156,17 @@ template <class T> struct DepthwisePlanes {
       zero_line(room.get(), from);
       for (int64_t item = begin; item < end; ++item) {
         const int64_t n = item / blocks, block = item % blocks;
-        const Ahead<T> ahead(p.source, p.from, n, block, p.target.height * p.target.width);
+        const int64_t positions = p.target.height * p.target.width;
+        const Ahead<T> read(p.source, p.from, n, block, positions), written(p.target, p.to, n, block, positions);
         lanes.copy(p.source, p.from + n * p.source.image + block * L * p.source.plane, lanes.width(block), room.get(),
                    copy.get());
         const T* weights = packed.get() + block * taps * L;
         if (!p.pre && p.activation == Activation::none && Lanes<T>::lies_right(p.target, lanes.width(block))) {
-          compute(block, copy.get(), weights, p.to + n * p.target.image + block * L, p.target.pixel, ahead);
+          T* to = p.to + n * p.target.image + block * L;
+          compute(block, copy.get(), weights, to, p.target.pixel, read, written);
           continue;
         }
-        compute(block, copy.get(), weights, results.get(), L, ahead);
+        compute(block, copy.get(), weights, results.get(), L, read, written);
         put(n, block, results.get());
       }
     });
@@ -215,7 +218,7 @@ template <class T> struct DepthwisePlanes {
 
   // `pixel`: from one place of the results to the next.
   void compute(int64_t block, const T* copy, const T* weights, T* results, int64_t pixel,
-               const Ahead<T>& ahead) const {
+               const Ahead<T>& read, const Ahead<T>& written) const {
     T first[L] = {};
     for (int64_t l = 0; p.bias && l < lanes.width(block); ++l) first[l] = p.bias[block * L + l];
     const int64_t step = p.x.step * L, spread = p.x.spread * pixel;
@@ -223,7 +226,7 @@ template <class T> struct DepthwisePlanes {
     for (const LaneTaps& taps : phases) {
       const int64_t rows = p.y.positions(taps.y), columns = p.x.positions(taps.x);
       for (int64_t r = 0; r < rows && columns > 0; ++r) {
-        ahead.fetch(done, columns), done += columns;
+        read.fetch(done, columns), written.fetch(done, columns), done += columns;
         const T* at = copy + r * p.y.step * lanes.x.length * L;
         T* to = results + ((taps.y + r * p.y.spread) * p.target.width + taps.x) * pixel;
         if (columns >= 8) row<8>(taps, at, step, weights, vload(first), to, spread, columns);
