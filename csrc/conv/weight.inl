@@ -12,7 +12,7 @@
 //   64 -> 64 of 16 x 16            1131 -> 941     941 -> 814
 // Kernels 3 x 3 neither gain nor lose, nor planes of 8 x 8, whose slices have a box each.
 
-constexpr int64_t kSlices = 8;
+constexpr int64_t kSlices = 8, kFewSlices = 4;      // at most, and where positions are few: for threads to share
 constexpr int64_t kSumElements = int64_t{1} << 20;  // of all slices, unless one takes more
 constexpr int64_t kPartFilters = 64;                // a copy of x is worth so many
 
@@ -38,12 +38,16 @@ template <class S> struct WeightGradient {
     Boxes boxes{{target.count, target.size[0], target.size[1], target.size[2]}, {}};
     std::copy_n(boxes.size, kAxes + 1, boxes.length);
     const int64_t bytes = sizeof(T), some = std::min(padded, 2 * kPartFilters);
+    const int64_t room = std::clamp<int64_t>(kSumElements / (sums + 1), 1, kSlices);  // slices that there may be
+    const int64_t share = ceil_div(boxes.positions(), std::min(room, kFewSlices));
+    const int64_t worth = kTaskWork / (depth * filters);  // a task
+    const int64_t positions = std::clamp(std::max(share, worth), kFewPositions, kMostPositions);
     boxes.shrink([&](const Boxes& b) {
-      return b.positions() <= kMostPositions && shape.elements(b.length) * bytes <= kSourceBytes &&
+      return b.positions() <= positions && shape.elements(b.length) * bytes <= kSourceBytes &&
              b.positions() * some * bytes <= kSourceBytes;
     });
     const int64_t all = boxes.count();
-    const int64_t slices = std::clamp<int64_t>(std::min(all, kSumElements / (sums + 1)), 1, kSlices);
+    const int64_t slices = std::clamp<int64_t>(all, 1, room);
     const int64_t wanted = tasks_wanted(depth * filters * groups * target.count * target.positions());
     const int64_t most = ceil_div(padded, std::max<int64_t>(kPartFilters, panels.width()));
     const int64_t least = ceil_div(padded * depth, kSumElements / 2);  // a part's sums stay in a cache
