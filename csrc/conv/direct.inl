@@ -25,6 +25,7 @@ namespace direct {  // names of types hold for the whole program: other families
 #include "conv/direct_images_weight.inl"
 #include "conv/direct_rows.inl"
 #include "conv/direct_depthwise.inl"
+#include "conv/direct_halves.inl"
 }  // namespace direct
 
 static const Kernel kernels[] = {

@@ -266,10 +266,3 @@ template <class S> static void input_gradient(const Args& a) {
             source.planes / groups * w.shape[1] * taps, taps, w.shape[1] * taps, dx.as<S>(), nullptr,
             Activation::none}.run();
 }
-
-static void output(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { forward<T>(a); });
-}
-static void input(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { input_gradient<T>(a); });
-}

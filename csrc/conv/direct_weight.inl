@@ -263,7 +263,3 @@ template <class S> static void weight_gradient(const Args& a) {
                 forward_axis(source.width, output.width, kernel_length(dw, 1), sx.stride, sx.before, sx.dilation),
                 groups, source.planes / groups, output.planes / groups, x.as<S>(), dout.as<S>(), dw.as<S>()}.run();
 }
-
-static void weight(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { weight_gradient<T>(a); });
-}
