@@ -2,8 +2,8 @@
 // Part of channels.inl.
 //
 // Memory bounds them. Elements are added in lanes of the compute type, and what these come to is joined in double once
-// a block, for that costs as much as some vectors of elements. Lanes and blocks follow from shapes alone: neither
-// threads nor instruction sets change a bit.
+// a block, for that costs as much as some vectors of elements. Lanes and blocks follow from shapes alone: threads
+// change no bit, nor do instruction sets that have a fused multiply-add.
 
 // n elements in the compute type: where they are, or in the buffer.
 template <class T> static inline const compute_t<T>* widened(const T* x, int64_t n, compute_t<T>* buffer) {
@@ -69,19 +69,23 @@ template <class C> struct LaneSum {
 template <class C> struct MomentLanes {
   static constexpr int kWide = LaneSum<C>::kWide;
   LaneSum<C> sum, squares;
-  void step(const C* x, vec<C> c) {
+  __attribute__((always_inline)) void step(const C* x, vec<C> c) {
+#pragma GCC unroll 8
     for (int j = 0; j < sum.kVectors; ++j) {
       const vec<C> y = vload(x + j * kLanes<C>) - c;
-      sum.lanes[j] += y, squares.lanes[j] += y * y;
+      sum.lanes[j] += y, squares.lanes[j] = vfma(y, y, squares.lanes[j]);
     }
   }
   void add(const C* x, int64_t n, C c) {
+    MomentLanes in = *this;  // in registers
     int64_t i = 0;
-    for (; i + kWide <= n; i += kWide) step(x + i, vset(c));
-    if (i == n) return;
-    C rest[kWide];
-    for (int j = 0; j < kWide; ++j) rest[j] = i + j < n ? x[i + j] : c;
-    step(rest, vset(c));
+    for (; i + kWide <= n; i += kWide) in.step(x + i, vset(c));
+    if (i < n) {
+      C rest[kWide];
+      for (int j = 0; j < kWide; ++j) rest[j] = i + j < n ? x[i + j] : c;
+      in.step(rest, vset(c));
+    }
+    *this = in;
   }
 };
 
@@ -93,20 +97,24 @@ struct Pair {
 template <class C> struct PairLanes {
   static constexpr int kWide = LaneSum<C>::kWide;
   LaneSum<C> sum, product;
-  template <class Load, class At> void step(int j, Load dy, const C* x, vec<C> mean, At at) {
+  template <class Load, class At> __attribute__((always_inline)) void step(int j, Load dy, const C* x, vec<C> mean, At at) {
     const vec<C> d = dy(at);
-    sum.lanes[j] += d, product.lanes[j] += d * (at(x) - mean);
+    sum.lanes[j] += d, product.lanes[j] = vfma(d, at(x) - mean, product.lanes[j]);
   }
   template <class Load> void add(Load dy, const C* x, int64_t n, C mean) {
     constexpr int L = kLanes<C>;
     const vec<C> c = vset(mean);
+    PairLanes in = *this;  // in registers
     int64_t i = 0;
     for (; i + kWide <= n; i += kWide)
-      for (int j = 0; j < sum.kVectors; ++j) step(j, dy, x, c, WholeVector<C>{i + j * L});
-    for (int j = 0; i < n; ++j, i += L) {
-      if (i + L <= n) step(j, dy, x, c, WholeVector<C>{i});
-      else step(j, dy, x, c, PartVector<C>{i, static_cast<int>(n - i)});
+#pragma GCC unroll 8
+      for (int j = 0; j < sum.kVectors; ++j) in.step(j, dy, x, c, WholeVector<C>{i + j * L});
+#pragma GCC unroll 8
+    for (int j = 0; j < sum.kVectors; ++j, i += L) {
+      if (i + L <= n) in.step(j, dy, x, c, WholeVector<C>{i});
+      else if (i < n) in.step(j, dy, x, c, PartVector<C>{i, static_cast<int>(n - i)});
     }
+    *this = in;
   }
 };
 
@@ -268,7 +276,7 @@ template <class C_> struct ColumnMoments {
   static constexpr int kFields = 3;    // c, offset and squares of Moments::P
   static void step(vec<C> v, vec<C>, vec<C> c, vec<C>& d, vec<C>& q) {
     const vec<C> y = v - c;
-    d += y, q += y * y;
+    d += y, q = vfma(y, y, q);
   }
   void begin(const double* p, int64_t ld, int64_t n, Rows<C> x, int64_t rows, int64_t w, int64_t, C* c) const {
     const int64_t first = n ? 0 : M::pilot(rows);
@@ -307,7 +315,7 @@ template <class C_> struct ColumnPairs {
   const C* mean;
   int64_t channels;
   static void step(vec<C> d, vec<C> v, vec<C> mean, vec<C>& sum, vec<C>& product) {
-    sum += d, product += d * (v - mean);
+    sum += d, product = vfma(d, v - mean, product);
   }
   void begin(const double*, int64_t, int64_t, const auto&, int64_t, int64_t w, int64_t first, C* c) const {
     for (int64_t j = 0; j < w; ++j) c[j] = mean[(first + j) % channels];
