@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore._arguments import choice, integers, operand
+from dlcore._arguments import choice, integers, operand, remembered
 from dlcore.errors import ShapeError
 from dlcore.op import Op, Spec
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.movement import reshape
 
 __all__ = [
-    "Ints", "Layout", "Pooled", "batched", "lengths_of_windows", "over_space", "positions", "spatial", "volume",
-    "with_space",
+    "Ints", "Layout", "Pooled", "batched", "lacks_batch", "lengths_of_windows", "over_space", "positions", "spatial",
+    "volume", "windows_on", "with_space",
 ]  # fmt: skip
 
 Ints = tuple[int, ...]
@@ -120,14 +120,38 @@ def volume(space: Ints, size: Ints, kernel: Ints) -> int:
                      for n, o in zip(space, size, strict=True))  # fmt: skip
 
 
+def lacks_batch(shape: Ints, rank: int, name: str, layout: str) -> bool:
+    """Whether ``shape`` is that of one image: (C, *space) or (*space, C). Raises unless it is that or of several."""
+    choice(layout, ("NCHW", "NHWC"), f"{name}: layout")
+    if len(shape) not in (rank + 1, rank + 2):
+        axes = "C, " + ", ".join("DHW"[3 - rank :]) if layout == "NCHW" else ", ".join("DHW"[3 - rank :]) + ", C"
+        raise ShapeError(f"{name}: shape {shape} is neither ({axes}) nor (N, {axes})")
+    return len(shape) == rank + 1
+
+
 def batched(input: Any, rank: int, name: str, layout: str) -> tuple[Any, bool]:
     """The operand as (N, C, *space) or (N, *space, C), and whether it had no batch."""
     x = operand(input, name, "input")
-    choice(layout, ("NCHW", "NHWC"), f"{name}: layout")
-    if x.ndim not in (rank + 1, rank + 2):
-        axes = "C, " + ", ".join("DHW"[3 - rank :]) if layout == "NCHW" else ", ".join("DHW"[3 - rank :]) + ", C"
-        raise ShapeError(f"{name}: shape {x.shape} is neither ({axes}) nor (N, {axes})")
-    return (x, False) if x.ndim == rank + 2 else (reshape(x, (1, *x.shape)), True)
+    alone = lacks_batch(x.shape, rank, name, layout)
+    return reshape(x, (1, *x.shape)) if alone else x, alone
+
+
+@remembered
+def windows_on(
+    shape: Ints, rank: int, name: str, windows: tuple[Any, Any, Any, Any], rounds: int, layout: str
+) -> tuple[bool, tuple[Ints, Ints, Ints, Ints, Ints]]:
+    """Whether an operand of ``shape`` has no batch; the output's lengths in space, kernel, stride, padding, dilation.
+
+    ``windows``: the last four as they were given (stride None: the kernel); ``rounds``: 1 for ceil_mode.
+    """
+    alone = lacks_batch(shape, rank, name, layout)
+    kernel = over_space(windows[0], rank, f"{name}: kernel_size")
+    stride = kernel if windows[1] is None or windows[1] == () else over_space(windows[1], rank, f"{name}: stride")
+    padding = over_space(windows[2], rank, f"{name}: padding")
+    dilation = over_space(windows[3], rank, f"{name}: dilation")
+    space = spatial((1, *shape) if alone else shape, layout)
+    size = lengths_of_windows(name, shape, space, kernel, stride, padding, dilation, bool(rounds))
+    return alone, (size, kernel, stride, padding, dilation)
 
 
 # ---- the family -----------------------------------------------------------------------------------------------------

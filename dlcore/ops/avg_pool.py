@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, integer, names_errors
+from dlcore._arguments import boolean, integer, names_errors, operand
 from dlcore.dtypes import FLOATS, float32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Sample, Shape, Spec, Workload
@@ -16,15 +16,13 @@ from dlcore.ops._windows import (
     Ints,
     Layout,
     Pooled,
-    batched,
     check_windows,
-    lengths_of_windows,
-    over_space,
     pooled_cost,
     positions,
     spatial,
     volume,
     window_numbers,
+    windows_on,
     with_space,
 )
 from dlcore.ops.movement import reshape
@@ -268,17 +266,14 @@ def means(
     layout: str,
 ) -> Any:  # fmt: skip
     """`avg_pool1d` and the others. ``windows``: kernel, stride (None: the kernel) and padding as they were given."""
-    x, alone = batched(input, rank, name, layout)
-    kernel = over_space(windows[0], rank, f"{name}: kernel_size")
-    stride = kernel if windows[1] is None or windows[1] == () else over_space(windows[1], rank, f"{name}: stride")
-    padding = over_space(windows[2], rank, f"{name}: padding")
+    x = operand(input, name, "input")
     rounds, include = boolean(ceil_mode, f"{name}: ceil_mode"), boolean(counts, f"{name}: count_include_pad")
+    alone, (size, kernel, stride, padding, _) = windows_on(x.shape, rank, name, (*windows, 1), int(rounds), layout)
+    x = reshape(x, (1, *x.shape)) if alone else x
     by = 0 if divisor is None else integer(divisor, f"{name}: divisor_override")
     if divisor is not None and by == 0:
         raise ValueError(f"{name}: divisor_override is 0")
-    shape, space = x.shape[1:] if alone else x.shape, spatial(x.shape, layout)
-    size = lengths_of_windows(name, shape, space, kernel, stride, padding, (1,) * rank, rounds)
-    if kernel == space and not any(padding) and not by and sums_planes(x, layout):
+    if sums_planes(x, layout) and kernel == spatial(x.shape, layout) and not any(padding) and not by:
         out = whole_mean(x, rank, layout)
     else:
         out = avg_pool(x, size, kernel, stride, padding, include, by, layout)

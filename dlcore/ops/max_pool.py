@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, names_errors
+from dlcore._arguments import boolean, names_errors, operand
 from dlcore.dtypes import FLOATS, float32, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Shape, Spec, Workload
@@ -20,14 +20,12 @@ from dlcore.ops._windows import (
     Ints,
     Layout,
     Pooled,
-    batched,
     check_windows,
-    lengths_of_windows,
-    over_space,
     pooled_cost,
     positions,
     spatial,
     volume,
+    windows_on,
     with_space,
 )
 from dlcore.ops._workloads import bytes_of
@@ -334,17 +332,11 @@ def _numbers(places: Spec, kernel: Ints, stride: Ints, padding: Ints, dilation: 
 def maxima(input: Any, rank: int, name: str, windows: tuple[Any, Any, Any, Any], ceil_mode: Any, indices: Any,
            layout: str) -> Any:  # fmt: skip
     """`max_pool1d` and the others. ``windows``: kernel, stride (None: the kernel), padding and dilation as given."""
-    x, alone = batched(input, rank, name, layout)
-    kernel = over_space(windows[0], rank, f"{name}: kernel_size")
-    stride = kernel if windows[1] is None or windows[1] == () else over_space(windows[1], rank, f"{name}: stride")
-    padding = over_space(windows[2], rank, f"{name}: padding")
-    dilation = over_space(windows[3], rank, f"{name}: dilation")
-    rounds = boolean(ceil_mode, f"{name}: ceil_mode")
-    space = spatial(x.shape, layout)
-    size = lengths_of_windows(name, tuple(input.shape) if alone else x.shape, space, kernel, stride, padding, dilation,
-                              rounds)  # fmt: skip
-    both = boolean(indices, f"{name}: return_indices")
-    found = (max_pool_indices if both else max_pool)(x, size, kernel, stride, padding, dilation, layout)
+    x = operand(input, name, "input")
+    rounds, both = boolean(ceil_mode, f"{name}: ceil_mode"), boolean(indices, f"{name}: return_indices")
+    alone, given = windows_on(x.shape, rank, name, windows, int(rounds), layout)
+    x = reshape(x, (1, *x.shape)) if alone else x
+    found = (max_pool_indices if both else max_pool)(x, *given, layout)
     if not alone:
         return found
     return tuple(reshape(f, f.shape[1:]) for f in found) if both else reshape(found, found.shape[1:])

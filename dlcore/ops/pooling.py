@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlcore import _C
-from dlcore._arguments import boolean, integer, items, names_errors, number, operand
+from dlcore._arguments import boolean, integer, items, names_errors, number, operand, remembered
 from dlcore.dtypes import int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.ops._windows import Ints, batched, lengths_of_windows, over_space, spatial, with_space
+from dlcore.ops._windows import Ints, batched, lacks_batch, lengths_of_windows, over_space, spatial, with_space
 from dlcore.ops.avg_pool import avg_pool, sums_planes, whole_mean
 from dlcore.ops.elementwise import abs, mul, pow
 from dlcore.ops.limits import checked
@@ -44,30 +44,35 @@ def _windows(space: Ints, size: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return kernel, kernel, (0,) * len(space), (1,) * len(space)
 
 
-def _shared_out(input: Any, output_size: Any, rank: int, name: str, layout: str) -> tuple[Any, bool, Ints]:
-    x, alone = batched(input, rank, name, layout)
+@remembered
+def _shared_out(x: Any, output_size: Any, rank: int, name: str, layout: str) -> tuple[bool, Ints, tuple[Ints, ...]]:
+    """Whether x has no batch, the output's lengths in space and the windows, as operations take them."""
+    alone = lacks_batch(x.shape, rank, name, layout)
     if not x.dtype.is_float:
         raise DTypeError(f"{name}: does not take {x.dtype.name}")
-    space = spatial(x.shape, layout)
+    space = spatial((1, *x.shape) if alone else x.shape, layout)
     if 0 in space:
-        raise ShapeError(f"{name}: shape {x.shape[1:] if alone else x.shape} has no elements in space")
-    return x, alone, _sizes(output_size, space, name)
+        raise ShapeError(f"{name}: shape {x.shape} has no elements in space")
+    size = _sizes(output_size, space, name)
+    return alone, size, _windows(space, size)
 
 
 def _adaptive_means(input: Any, output_size: Any, rank: int, name: str, layout: str) -> Any:
-    x, alone, size = _shared_out(input, output_size, rank, name, layout)
-    if size == (1,) * rank and sums_planes(x, layout):
+    x = operand(input, name, "input")
+    alone, size, (kernel, stride, padding, _) = _shared_out(x, output_size, rank, name, layout)
+    x = reshape(x, (1, *x.shape)) if alone else x
+    if sums_planes(x, layout) and size == (1,) * rank:
         out = whole_mean(x, rank, layout)
     else:
-        kernel, stride, padding, _ = _windows(spatial(x.shape, layout), size)
         out = avg_pool(x, size, kernel, stride, padding, True, 0, layout)
     return reshape(out, out.shape[1:]) if alone else out
 
 
 def _adaptive_maxima(input: Any, output_size: Any, rank: int, name: str, indices: Any, layout: str) -> Any:
-    x, alone, size = _shared_out(input, output_size, rank, name, layout)
+    x = operand(input, name, "input")
+    alone, size, windows = _shared_out(x, output_size, rank, name, layout)
+    x = reshape(x, (1, *x.shape)) if alone else x
     both = boolean(indices, f"{name}: return_indices")
-    windows = _windows(spatial(x.shape, layout), size)
     found = (max_pool_indices if both else max_pool)(x, size, *windows, layout)
     if not alone:
         return found
