@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dlcore._arguments import choice, integer, integers, items, operand, renamed, shown
+from dlcore._arguments import choice, integer, integers, items, operand, remembered, renamed, shown
 from dlcore.errors import ShapeError
 from dlcore.op import Spec
 from dlcore.ops._activations import ACTIVATIONS
@@ -76,17 +76,27 @@ def _filters(weight: Any, axes: int, name: str) -> Any:
 # ---- convolutions ----------------------------------------------------------------------------------------------------
 
 
+@remembered
+def _walk(
+    name: str, kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any, padding_mode: str, layout: str
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]:
+    """Stride, padding and dilation as operations take them, and whether there is more than zeros around the images."""
+    axes = len(kernel)
+    choice(layout, _LAYOUTS, f"{name}: layout")
+    step, apart = _numbers(stride, axes, f"{name}: stride"), _numbers(dilation, axes, f"{name}: dilation")
+    around = _padding(padding, kernel, step, apart, name)
+    return step, around, apart, choice(padding_mode, _MODES, f"{name}: padding_mode") != "zeros" and any(around)
+
+
 def _conv(
     name: str, axes: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any,
     padding_mode: str, activation: str | None, layout: str,
 ) -> Any:  # fmt: skip
     x, alone = _images(x, axes, name)
     weight = _filters(weight, axes, name)
-    choice(layout, _LAYOUTS, f"{name}: layout")
-    step, apart = _numbers(stride, axes, f"{name}: stride"), _numbers(dilation, axes, f"{name}: dilation")
-    around = _padding(padding, weight.shape[2:], step, apart, name)
+    step, around, apart, filled = _walk(name, weight.shape[2:], stride, padding, dilation, padding_mode, layout)
     try:
-        if choice(padding_mode, _MODES, f"{name}: padding_mode") != "zeros" and any(around):
+        if filled:
             x, around = _padded(x, weight, bias, (step, around, apart, groups, activation, layout), padding_mode)
         out = conv(x, weight, bias, stride=step, padding=around, dilation=apart, groups=groups,
                    activation=activation, layout=layout)  # fmt: skip
@@ -169,34 +179,47 @@ def conv3d(
 # ---- transposed ------------------------------------------------------------------------------------------------------
 
 
+@remembered
+def _walk_back(
+    name: str, shape: tuple[int, ...], form: tuple[int, ...], stride: Any, padding: Any, output_padding: Any,
+    groups: Any, dilation: Any, activation: str | None, layout: str,
+) -> tuple[tuple[int, ...], dict[str, Any], list[int]]:
+    """The output's lengths in space, attributes of `conv_input` and the lengths of zeros behind what that gives, for
+    images of ``shape`` and a weight of ``form``."""
+    axes = len(form) - 2
+    step, apart = _numbers(stride, axes, f"{name}: stride"), _numbers(dilation, axes, f"{name}: dilation")
+    more = _numbers(output_padding, axes, f"{name}: output_padding")
+    around, groups = _numbers(padding, axes, f"{name}: padding"), integer(groups, f"{name}: groups", 1)
+    given = shape[2:] if choice(layout, _LAYOUTS, f"{name}: layout") == "NCHW" else shape[1:-1]
+    for what, found, least in (("stride", step, 1), ("dilation", apart, 1), ("padding", around, 0)):
+        if min(found) < least:
+            raise ValueError(f"{name}: {what} {found} has a number below {least}")
+    if any(not 0 <= m < max(s, d) for m, s, d in zip(more, step, apart, strict=True)):
+        raise ValueError(f"{name}: output_padding {more} is not below stride {step} or dilation {apart}")
+    sizes = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 + m for n, s, p, d, k, m in
+                  zip(given, step, around, apart, form[2:], more, strict=True))  # fmt: skip
+    if min(sizes) < 1:
+        raise ShapeError(
+            f"{name}: the output would have size {sizes}: input {shape}, weight {form}, padding {around}"
+        )
+    choice(activation, (None, *ACTIVATIONS), f"{name}: activation")
+    walk, beyond = _walk_of(around, more, step)
+    size = tuple(n - b for n, b in zip(sizes, beyond, strict=True))
+    attrs = {"size": size, "stride": step, "padding": walk, "dilation": apart, "groups": groups, "layout": layout}
+    return sizes, attrs, beyond
+
+
 def _transposed(
     name: str, axes: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: Any,
     dilation: Any, activation: str | None, layout: str,
 ) -> Any:  # fmt: skip
     x, alone = _images(x, axes, name)
     weight = _filters(weight, axes, name)
-    step, apart = _numbers(stride, axes, f"{name}: stride"), _numbers(dilation, axes, f"{name}: dilation")
-    more = _numbers(output_padding, axes, f"{name}: output_padding")
-    around, groups = _numbers(padding, axes, f"{name}: padding"), integer(groups, f"{name}: groups", 1)
-    given = x.shape[2:] if choice(layout, _LAYOUTS, f"{name}: layout") == "NCHW" else x.shape[1:-1]
-    for what, found, least in (("stride", step, 1), ("dilation", apart, 1), ("padding", around, 0)):
-        if min(found) < least:
-            raise ValueError(f"{name}: {what} {found} has a number below {least}")
-    if any(not 0 <= m < max(s, d) for m, s, d in zip(more, step, apart, strict=True)):
-        raise ValueError(f"{name}: output_padding {more} is not below stride {step} or dilation {apart}")
-    sizes = [(n - 1) * s - 2 * p + d * (k - 1) + 1 + m for n, s, p, d, k, m in
-             zip(given, step, around, apart, weight.shape[2:], more, strict=True)]  # fmt: skip
-    if min(sizes) < 1:
-        raise ShapeError(
-            f"{name}: the output would have size {tuple(sizes)}: input {x.shape}, weight {weight.shape}, padding "
-            f"{around}"
-        )
-    _check_bias(name, x, weight, bias, groups, sizes)
-    choice(activation, (None, *ACTIVATIONS), f"{name}: activation")
-    walk, beyond = _walk_of(around, more, step)
-    size = tuple(n - b for n, b in zip(sizes, beyond, strict=True))
+    sizes, attrs, beyond = _walk_back(name, x.shape, weight.shape, stride, padding, output_padding, groups, dilation,
+                                      activation, layout)  # fmt: skip
+    _check_bias(name, x, weight, bias, attrs["groups"], sizes)
     try:
-        out = conv_input(x, weight, size=size, stride=step, padding=walk, dilation=apart, groups=groups, layout=layout)
+        out = conv_input(x, weight, **attrs)
     except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, name) from None
     if any(beyond):  # no element of the input reaches there
