@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from dlcore._commands import Array, Command, commands
 from dlcore._device import CPU
 from dlcore._dispatch import bind
 from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import named
 
 __all__ = ["fuse", "obstacles"]
 
@@ -88,9 +90,12 @@ class _Step:
 
     def merge_all(self) -> bool:
         """Merges what can be merged; whether anything could."""
-        for second in range(len(self.commands)):
-            while any(self._merge(pair) for pair in self.pairs(second)):
-                pass  # the merged command may go together with yet an earlier one
+        merged = True
+        while merged:  # what is merged may go together with others, and leaves values that nobody needs any more
+            merged = False
+            for second in range(len(self.commands)):
+                while any(self._merge(pair) for pair in self.pairs(second)):
+                    merged = True
         return bool(self.made)
 
     def pairs(self, second: int) -> Iterator[_Pair]:
@@ -104,10 +109,18 @@ class _Step:
             if writer is None or writer.op is None:
                 continue
             for op in dict.fromkeys((writer.op, reader.op)):
-                merged = op.merge(writer, reader) if op.merge is not None else None
+                given = {"first": writer, "second": reader, "maker": partial(self._maker, second)}
+                merged = named(op.merge, given) if op.merge is not None else None
                 if merged is not None:
                     yield _Pair(first, second, region, merged)
                     break
+
+    def _maker(self, before: int, array: Array | None) -> Command | None:
+        """The command before another that alone writes where an array lies, memory that nothing else reaches."""
+        if array is None or array.region < 0 or self._before(array.region) or len(self.writers[array.region]) != 1:
+            return None
+        (number,) = self.writers[array.region]
+        return self.commands[number] if number < before else None
 
     def obstacle(self, pair: _Pair) -> str | None:
         """Why the step needs the two commands apart; None if it does not."""

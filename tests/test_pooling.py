@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn
+from dlcore import nn, optim
 from dlcore.errors import DTypeError, ShapeError
 
 RNG = np.random.default_rng(3)
@@ -139,3 +139,79 @@ def test_layers_call_their_functions(axes):
     out, indices = of("MaxPool")(2, return_indices=True)(x)
     back = of("MaxUnpool")(2)(out, indices)
     assert back.shape == x.shape and float(back.sum()) == pytest.approx(float(out.sum()), rel=1e-5)
+
+
+# ---- recorded steps -------------------------------------------------------------------------------------------------
+
+
+class Blocks(nn.Module):
+    """Convolutions, each with a ReLU and maxima of windows behind it."""
+
+    def __init__(self, pool, layout):
+        self.first, self.second = nn.Conv2d(2, 5, (2, 3)), nn.Conv2d(5, 3, 2)
+        self.pool, self.layout = pool, layout
+
+    def forward(self, x):
+        for conv in (self.first, self.second):
+            x = dl.relu(dl.conv2d(x, conv.weight, conv.bias, layout=self.layout))
+            x = dl.max_pool2d(x, *self.pool, layout=self.layout)
+        return x
+
+
+def trained(model, x, capture):
+    """Losses, gradients and weights of some steps as bits, and the launches of the recording."""
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    weights = dl.tensor(np.random.default_rng(2).standard_normal(model(x).shape).astype(np.float32))
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (model(x) * weights).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run, found = dl.capture(step) if capture else step, []
+    for _ in range(4):
+        loss = run(x)
+        values = (loss, *(p.grad for p in model.parameters()), *model.parameters())
+        found += [v.detach().numpy().tobytes() for v in values]
+    return found, [row.fused or row.operation for row in run.explain(repeats=1).rows] if capture else []
+
+
+@pytest.mark.parametrize("pool", [(2,), ((2, 3), (3, 4)), (3, 2, 1), (2, 2, 0, 2)], ids=str)
+@pytest.mark.parametrize("images", [3, 31])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_blocks_train_in_merged_launches(layout, images, pool):
+    """The gradient of a ReLU goes by the maxima."""
+    shape = (images, 2, 23, 21) if layout == "NCHW" else (images, 23, 21, 2)
+    x = RNG.standard_normal(shape).astype(np.float32)
+    x.reshape(-1)[::401] = NAN if images == 3 else 0
+    results = []
+    for capture in (False, True):
+        dl.manual_seed(0)
+        model = Blocks(pool, layout)
+        results.append(trained(model, dl.tensor(x), capture))
+    assert results[0][0] == results[1][0]
+    launches = results[1][1]
+    assert launches.count("max_pool_backward + relu") == 2 and "relu_backward" not in launches
+
+
+def test_maxima_that_were_changed_mask_nothing():
+    """The gradient of a ReLU goes by its own results where the maxima are no more what they were."""
+    x = dl.tensor(RNG.standard_normal((2, 2, 6, 6)).astype(np.float32), requires_grad=True)
+
+    def function(x):
+        out = dl.max_pool2d(dl.relu(x * 1), 2)
+        with dl.no_grad():
+            out.detach().sub_(1)
+        out.backward(dl.ones(2, 2, 3, 3))
+
+    step, grads = dl.capture(function), []
+    for call in (function, step, step, step):
+        x.grad = None
+        call(x)
+        grads.append(np.asarray(x.grad))
+    assert all(np.array_equal(g, grads[0]) for g in grads)
+    x.grad = None
+    names = [row.fused or row.operation for row in step.explain(repeats=1).rows]
+    assert "relu_backward" in names and "max_pool_backward" in names

@@ -288,9 +288,11 @@ template <class T> static void means_by_pairs(const Pooling& p, const T* x, T* o
   });
 }
 
-// Gradients: each goes to the place chosen, or, divided, to all of its window.
+// Gradients: each goes to the place chosen, or, divided, to all of its window. `maxima`: where it is not null, those of
+// maxima that are not above 0 are zero, as behind a ReLU.
 template <bool kPlaces, class T, class P>
-static void back_by_pairs(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
+static void back_by_pairs(const Pooling& p, const T* dout, const P* places, const T* maxima, T* dx,
+                          const Divisors& divisors) {
   const Pairs k(p);
   constexpr int L = kLanes<T>;
   const T by = kPlaces ? T(1) : static_cast<T>(divisors.of(0, 0, 0));
@@ -303,7 +305,8 @@ static void back_by_pairs(const Pooling& p, const T* dout, const P* places, T* d
       T* to = dx + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
-        const vec<T> given = vload_part(dout + g * k.out + j, n);
+        vec<T> given = vload_part(dout + g * k.out + j, n);
+        if (kPlaces && maxima) given = vload_part(maxima + g * k.out + j, n) <= T(0) ? vec<T>{} : given;
         place_vector<T> place;
         if constexpr (kPlaces) place = load_places<T>(at + j);
 #pragma GCC unroll 4

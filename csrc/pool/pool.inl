@@ -2,11 +2,13 @@
 //
 // They read the input once and write the output once: max_pool of 2 by 2 moves 5 bytes an element of float32, its
 // gradient 5.25, and has 4 comparisons for 16 elements to do. Windows of 2 along each axis have ways of their own
-// (halves.inl), as have channels that fill vectors (channels.inl), whole planes and rows of large strides (planes.inl);
-// others are walked by phases (phases.inl) where they are small, else one at a time (max.inl). The position of each
-// maximum in its window, a byte, is what is kept for the gradient. Parameters: geometry.inl.
+// (halves.inl), as have channels that fill vectors (channels.inl), whole planes and rows of large strides (planes.inl),
+// and gradients of narrow planes (scatter.inl); others are walked by phases (phases.inl) where they are small, else one
+// at a time (max.inl). The position of each maximum in its window, a byte, is what is kept for the gradient.
+// Parameters: geometry.inl.
 
 #include "pool/planes.inl"
+#include "pool/scatter.inl"
 
 // The dtypes that PyTorch takes maxima of.
 template <class F> static void with_comparable(DType dtype, F&& f) {
@@ -52,20 +54,45 @@ static void max_of_windows(const Args& a, const Array& places, int64_t* indices)
 static void max_pool(const Args& a) { max_of_windows(a, a.out(1), nullptr); }
 static void max_pool_indices(const Args& a) { max_of_windows(a, a.out(2), a.out(1).as<int64_t>()); }
 
+// The gradients of n maxima behind a ReLU: those that are not above 0 are the ReLU's zeros.
+template <class T> static void back_by_relu(const T* dout, const T* maxima, T* to, int64_t n) {
+  using C = pool_t<T>;
+  constexpr int64_t kBlock = 512;
+  C given[kBlock], maximum[kBlock];
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t count = std::min(kBlock, n - i);
+    read(given, dout + i, count), read(maximum, maxima + i, count);
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) given[j] = maximum[j] <= 0 ? C(0) : given[j];
+    write(to + i, given, count);
+  }
+}
+
 static void max_pool_backward(const Args& a) {
-  const Array &dout = a.in(0), &places = a.in(1), &dx = a.out();
+  const Array &given = a.in(0), &places = a.in(1), &maxima = a.in(2), &dx = a.out();
   if (dx.size() == 0) return;
-  const Pooling p = pooling_of(a, dx, dout);
-  with_float(dout.dtype, [&]<class T>() {
+  const Pooling p = pooling_of(a, dx, given);
+  with_float(given.dtype, [&]<class T>() {
+    if (by_scatter(p) && places.dtype == DType::uint8) {
+      const uint8_t* at = places.as<uint8_t>();
+      if (maxima) return back_by_scatter<true>(p, given.as<T>(), at, maxima.as<T>(), dx.as<T>());
+      return back_by_scatter<false, T>(p, given.as<T>(), at, nullptr, dx.as<T>());
+    }
+    Scratch<T> chosen(maxima ? given.size() : 0);
     const auto run = [&]<class P>(const P* at) {
-      const auto none = [](auto&&...) { return 1; };
       if constexpr (std::is_floating_point_v<T>)
-        if (by_pairs<T>(p)) return back_by_pairs<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
-      if (by_halves(p)) back_by_halves<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
-      else if (by_channels<T>(p)) back_by_channels<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
-      else if (by_planes(p)) max_back_by_planes(p, dout.as<T>(), at, dx.as<T>());
-      else if (by_phases(p)) back_by_phases<true>(p, dout.as<T>(), at, dx.as<T>(), none);
-      else back_by_windows<true>(p, dout.as<T>(), at, dx.as<T>(), none);
+        if (by_pairs<T>(p))
+          return back_by_pairs<true>(p, given.as<T>(), at, maxima.as<T>(), dx.as<T>(), Divisors{p, true, 1});
+      const T* dout = maxima ? chosen.get() : given.as<T>();
+      parallel_ranges(maxima ? given.size() : 0, int64_t{1} << 14, [&](int64_t begin, int64_t end) {
+        back_by_relu(given.as<T>() + begin, maxima.as<T>() + begin, chosen.get() + begin, end - begin);
+      });
+      const auto none = [](auto&&...) { return 1; };
+      if (by_halves(p)) back_by_halves<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
+      else if (by_channels<T>(p)) back_by_channels<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
+      else if (by_planes(p)) max_back_by_planes(p, dout, at, dx.as<T>());
+      else if (by_phases(p)) back_by_phases<true>(p, dout, at, dx.as<T>(), none);
+      else back_by_windows<true>(p, dout, at, dx.as<T>(), none);
     };
     if (places.dtype == DType::uint8) run(places.as<const uint8_t>());
     else run(places.as<const int32_t>());
@@ -128,7 +155,7 @@ static void avg_pool_backward(const Args& a) {
   with_float(dout.dtype, [&]<class T>() {
     const uint8_t* none = nullptr;
     if constexpr (std::is_floating_point_v<T>)
-      if (by_pairs<T>(p)) return back_by_pairs<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
+      if (by_pairs<T>(p)) return back_by_pairs<false, T>(p, dout.as<T>(), none, nullptr, dx.as<T>(), divisors);
     if (by_halves(p)) back_by_halves<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
     else if (is_whole(p)) back_to_planes(p, dout.as<T>(), dx.as<T>(), divisors);
     else if (by_channels<T>(p)) back_by_channels<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);

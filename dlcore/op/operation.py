@@ -160,7 +160,9 @@ class Op:
     merge: Callable[..., Any] | None = None
     """merge(first, second): the one call of this operation that does what two launches of a recorded step do, of which
     the second reads a result of the first; None where there is none. All three are a `Command` (dlcore/_commands.py):
-    what it is made of are the operands and outputs of the two, and an extra that nothing else reads is left out."""
+    what it is made of are the operands and outputs of the two, and an extra that nothing else reads is left out. It may
+    take `maker`, too: maker(array) is the earlier launch that alone wrote an array, or None, of whose results that of
+    the merged call may be made as well."""
 
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",

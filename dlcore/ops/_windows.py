@@ -160,7 +160,7 @@ def windows_on(
 def _folded(call: Any) -> Any:
     """The examples of a vmap as more images of the batch."""
     values = [call.full(k) for k in range(len(call.values))]
-    found = call.run([reshape(v, (v.shape[0] * v.shape[1], *v.shape[2:])) for v in values])
+    found = call.run([v if v is None else reshape(v, (v.shape[0] * v.shape[1], *v.shape[2:])) for v in values])
     several = found if isinstance(found, tuple) else (found,)
     split = tuple(reshape(f, (call.size, f.shape[0] // max(call.size, 1), *f.shape[1:])) for f in several)
     return split if isinstance(found, tuple) else split[0]

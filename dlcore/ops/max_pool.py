@@ -7,15 +7,16 @@ have at most 256 elements. The gradient gathers: each element of the input looks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from dlcore._arguments import boolean, names_errors, operand
 from dlcore.dtypes import FLOATS, float32, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import ErrorInput, Input, Sample, Shape, Spec, Workload
+from dlcore.op import Choice, ErrorInput, Input, Sample, Shape, Spec, Workload
 from dlcore.ops._windows import (
     Ints,
     Layout,
@@ -29,7 +30,11 @@ from dlcore.ops._windows import (
     with_space,
 )
 from dlcore.ops._workloads import bytes_of
+from dlcore.ops.activation import relu_backward
 from dlcore.ops.movement import reshape
+
+if TYPE_CHECKING:
+    from dlcore._commands import Array, Command
 
 __all__ = ["max_pool1d", "max_pool2d", "max_pool3d"]
 
@@ -170,7 +175,9 @@ def _to_input(
     dout: Any, places: Any, x_shape: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
 ) -> Any:
     space = spatial(x_shape, layout)
-    return max_pool_backward(dout, places, space, kernel, stride, padding, dilation, layout)
+    return max_pool_backward(
+        dout, places, size=space, kernel=kernel, stride=stride, padding=padding, dilation=dilation, layout=layout
+    )
 
 
 @MaxPooled.definition(gradient={"x": _to_input})
@@ -197,8 +204,11 @@ def max_pool_indices(
 class _OfPlaces(Pooled):
     """An operation that goes by the positions that `max_pool` chose in its windows."""
 
-    promote = staticmethod(lambda specs: [specs[0].dtype, specs[1].dtype])
     dtypes = FLOATS
+
+    def promote(self, specs: Sequence[Spec | None]) -> Sequence[Any]:
+        """All to the dtype of operand 0, but for places."""
+        return [s and (s if k == 1 else specs[0]).dtype for k, s in enumerate(specs)]  # type: ignore[union-attr]
 
 
 def _check_places(name: str, places: Spec, shape: Ints, x: Ints, windows: tuple[Any, ...], layout: str) -> None:
@@ -218,19 +228,28 @@ def _places(shape: Ints, attrs: dict[str, Any]) -> Input:
     return Input(out, 0, most, _place_dtype(most))
 
 
+def _kept(shape: Ints) -> Input:
+    """Maxima behind a ReLU: such as are not near 0, where they are rounded to another dtype."""
+    return Input(shape, draw=partial(relu_backward.op.signature.operands[1].domain.draw, shape=shape))
+
+
 def _samples_of_places(backward: bool) -> Iterator[Sample]:
     for shape, attrs, why in _CASES:
         given = {k: v for k, v in attrs.items() if k != "size"}
         out, space = with_space(shape, attrs["size"], attrs["layout"]), spatial(shape, attrs["layout"])
         places = _places(shape, attrs)
-        yield Sample(out, places, **given, size=space, why=why) if backward else Sample(
-            shape, places, **given, why=why
-        )
+        if not backward:
+            yield Sample(shape, places, **given, why=why)
+            continue
+        yield Sample(out, places, None, **given, size=space, why=why)
+        if attrs["kernel"] and why not in ("unaligned", "no images"):
+            yield Sample(out, places, _kept(out), **given, size=space, activation="relu", why=f"{why}, behind a ReLU")
 
 
 def _numpy_back(
-    dout: Any, places: Any, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
+    dout: Any, places: Any, out: Any, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
 ) -> Any:
+    dout = dout if out is None else np.where(out <= 0, 0, dout)
     dout, places = (a if layout == "NCHW" else np.moveaxis(a, -1, 1) for a in (dout, places))
     dx = np.zeros((*dout.shape[:2], math.prod(size)), dout.dtype)
     for place, numbers, elements in positions(size, dout.shape[2:], (kernel, stride, padding, dilation)):
@@ -241,26 +260,49 @@ def _numpy_back(
     return dx if layout == "NCHW" else np.moveaxis(dx, 1, -1)
 
 
+def _to_windows(
+    ddx: Any, places: Any, out: Any, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
+) -> Any:
+    found = max_pool_at(ddx, places, kernel, stride, padding, dilation, layout)
+    return found if out is None else relu_backward(found, out)
+
+
+def _merged(first: Command, second: Command, maker: Callable[[Array | None], Command | None]) -> Command | None:
+    """The gradient of a maximum, then that of a ReLU before it: both by the maxima, which are the ReLU's results."""
+    if first.op is not max_pool_backward.op or first.inputs[2] is not None or second.op is not relu_backward.op:
+        return None
+    dout, places, _ = first.inputs
+    kept, forward = second.inputs[1], maker(places)
+    if forward is None or kept is None or maker(kept) is None or forward.op not in (max_pool.op, max_pool_indices.op):
+        return None
+    given, made = forward.inputs[0], forward.outputs[0]
+    if given is None or not given.same_elements(kept) or maker(made) is not forward:
+        return None
+    return first._replace(inputs=(dout, places, made), attrs=(*first.attrs[:-1], "relu"), outputs=second.outputs)
+
+
 @_OfPlaces.definition(
-    outputs="dx", samples=lambda: _samples_of_places(True), reference=_numpy_back,
-    magnitude=lambda dout, places, size, kernel, stride, padding, dilation, layout: _numpy_back(
-        np.abs(dout), places, size, kernel, stride, padding, dilation, layout
+    outputs="dx", merge=_merged, samples=lambda: _samples_of_places(True), reference=_numpy_back,
+    magnitude=lambda dout, places, out, size, kernel, stride, padding, dilation, layout: _numpy_back(
+        np.abs(dout), places, out, size, kernel, stride, padding, dilation, layout
     ),
-    gradient={
-        "dout": lambda ddx, places, kernel, stride, padding, dilation, layout: max_pool_at(
-            ddx, places, kernel, stride, padding, dilation, layout
-        )
-    },
-    cost=lambda dout, places, size, layout: (
-        float(math.prod(dout.shape)), bytes_of(dout, places, Spec(with_space(dout.shape, size, layout), dout.dtype))
+    gradient={"dout": _to_windows},
+    cost=lambda dout, places, out, size, layout: (
+        float(math.prod(dout.shape)),
+        bytes_of(dout, places, out, Spec(with_space(dout.shape, size, layout), dout.dtype)),
     ),
     error_inputs=[
         ErrorInput(ShapeError, "max_pool_backward: places of shape (1, 1, 2, 1) for windows of shape (1, 1, 2, 2)",
                    np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 1), np.uint8), **_window((4, 4), 2)),
         ErrorInput(DTypeError, "max_pool_backward: places are of dtype int64, not uint8",
                    np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 2), np.int64), **_window((4, 4), 2)),
+        ErrorInput(ShapeError, "max_pool_backward: out (1, 1, 2, 1) does not fit dout (1, 1, 2, 2) and activation "
+                   "'relu'", np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 2), np.uint8), np.zeros((1, 1, 2, 1)),
+                   **_window((4, 4), 2), activation="relu"),
+        ErrorInput(ShapeError, "max_pool_backward: out None does not fit dout (1, 1, 2, 2) and activation 'relu'",
+                   np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 2), np.uint8), **_window((4, 4), 2), activation="relu"),
     ],
-    workloads=[Workload(((64, 8, 14, 14), Input((64, 8, 14, 14), 0, 4, uint8)),
+    workloads=[Workload(((64, 8, 14, 14), Input((64, 8, 14, 14), 0, 4, uint8), None),
                         tuple(_window((28, 28), 2).values()), "model c, 2 by 2")],
     baselines={"torch": (
         "x = torch.randn((*dout.shape[:2], *size), dtype=dout.dtype)\n"
@@ -269,13 +311,20 @@ def _numpy_back(
     )},
 )  # fmt: skip
 def max_pool_backward(
-    dout: Spec, places: Spec, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
-    layout: Layout = "NCHW",
+    dout: Spec, places: Spec, out: Spec | None, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
+    dilation: Shape, layout: Layout = "NCHW", activation: Annotated[str | None, Choice(None, "relu")] = None,
 ) -> Spec:  # fmt: skip
     """The gradient of `max_pool` for an input of lengths `size` in space: that of each window goes to its maximum.
 
-    Gradients of windows that overlap are summed in float32 or wider, in the order of the positions.
+    Gradients of windows that overlap are summed in float32 or wider, in the order of the positions. With `activation`
+    "relu" it is the gradient of `max_pool` of a ReLU, whose results the maxima `out` are among: where one is not above
+    0 nothing goes on.
     """
+    if (activation is not None) != (out is not None) or (out is not None and out.shape != dout.shape):
+        given = None if out is None else out.shape
+        raise ShapeError(
+            f"max_pool_backward: out {given} does not fit dout {dout.shape} and activation {activation!r}"
+        )
     shape = with_space(dout.shape, size, layout)
     windows = kernel, stride, padding, dilation
     _check_places("max_pool_backward", places, dout.shape, shape, windows, layout)

@@ -198,7 +198,7 @@ def quotient(a, b):
 
 @jit
 def back_kernel(
-    dout, places, dx, total, inner, d, h, w, od, oh, ow, divisor,
+    dout, places, maxima, dx, total, inner, d, h, w, od, oh, ow, divisor,
     KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, DD: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
     ND: tl.constexpr, NH: tl.constexpr, NW: tl.constexpr, MD: tl.constexpr, MH: tl.constexpr, MW: tl.constexpr,
@@ -216,6 +216,8 @@ def back_kernel(
         at = (((plane.to(tl.int64) * od + e) * oh + f) * ow + g) * inner + channel
         if places is not None:
             there &= tl.load(places + at, there, 0).to(tl.int32) == (p * NH + q) * NW + r
+            if maxima is not None:
+                there &= (tl.load(maxima + at, there, 0).to(ACC) <= 0) == 0  # where it is NaN, too
             found += tl.load(dout + at, there, 0).to(ACC)
         else:
             v = tl.load(dout + at, there, 0).to(ACC)
@@ -315,7 +317,7 @@ def max_pool_at(call: Call) -> Program:
     return _launch(at_kernel, out.size, {"x": In(0), "places": In(1), "out": Out(0), **windows}, (0, 1))
 
 
-def _back(call: Call, places: In | None) -> Program:
+def _back(call: Call, places: In | None, maxima: In | None) -> Program:
     dout, dx = call.inputs[0], call.outputs[0]
     assert dout is not None and dx is not None
     if dx.size == 0:
@@ -326,20 +328,21 @@ def _back(call: Call, places: In | None) -> Program:
     meeting = {f"M{axis}": 0 if dout.size == 0 else v for axis, v in zip("DHW", windows.meeting, strict=True)}
     padding, divisor = (1, 0) if places else windows.rest
     args = {
-        "dout": In(0), "places": places, "dx": Out(0), **windows.args(dx.size, max(dx.size, dout.size)), **meeting,
+        "dout": In(0), "places": places, "maxima": maxima, "dx": Out(0),
+        **windows.args(dx.size, max(dx.size, dout.size)), **meeting,
         "divisor": divisor, "PADDING": bool(padding), "FIXED": divisor != 0, "ACC": accumulator(dout.dtype),
     }  # fmt: skip
-    return _launch(back_kernel, dx.size, args, (0, 1) if places else (0,))
+    return _launch(back_kernel, dx.size, args, tuple(range(len(call.inputs))))
 
 
 def max_pool_backward(call: Call) -> Program:
-    """dx = the sums of dout over the windows whose maximum an element is."""
-    return _back(call, In(1))
+    """dx = the sums of dout over the windows whose maximum an element is, where asked for only if it is above 0."""
+    return _back(call, In(1), None if call.inputs[2] is None else In(2))
 
 
 def avg_pool_backward(call: Call) -> Program:
     """dx = the sums of dout, divided, over the windows that hold an element."""
-    return _back(call, None)
+    return _back(call, None, None)
 
 
 def avg_pool(call: Call) -> Program:
