@@ -77,7 +77,7 @@ if _typing.TYPE_CHECKING:
     from dlcore._recordable import Recordable
     from dlcore._summary import summary
     from dlcore.func import checkpoint
-    from dlcore.linalg import cholesky, det, logdet, matrix_power, slogdet
+    from dlcore.linalg import cholesky, det, logdet, matrix_exp, matrix_power, slogdet
     from dlcore.linalg import inv as inverse
     from dlcore.linalg import pinv as pinverse
     from dlcore.random import (
@@ -227,8 +227,8 @@ __all__ = [
 ]  # fmt: skip
 __all__ += _operations.__all__
 __all__ += [
-    "checkpoint", "cholesky", "cuda", "det", "func", "inverse", "logdet", "matrix_power", "pinverse", "slogdet",
-    "testing",
+    "checkpoint", "cholesky", "cuda", "det", "func", "inverse", "logdet", "matrix_exp", "matrix_power", "pinverse",
+    "slogdet", "testing",
 ]  # fmt: skip
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
@@ -238,6 +238,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "det": ("dlcore.linalg", "det"),
     "inverse": ("dlcore.linalg", "inv"),
     "logdet": ("dlcore.linalg", "logdet"),
+    "matrix_exp": ("dlcore.linalg", "matrix_exp"),
     "matrix_power": ("dlcore.linalg", "matrix_power"),
     "pinverse": ("dlcore.linalg", "pinv"),
     "slogdet": ("dlcore.linalg", "slogdet"),

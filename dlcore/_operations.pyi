@@ -32,34 +32,34 @@ __all__ = [
     "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "frac", "gather",
     "gaussian_nll_loss", "gcd", "ge", "geglu", "gelu", "gelu_backward", "ger", "glu", "gradient", "greater",
     "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
-    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "instance_norm",
-    "interp", "interpolate", "intersect1d", "invert", "is_floating_point", "isclose", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le",
-    "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "histc", "histogram", "hsplit", "hstack", "huber_loss", "hypot",
+    "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert",
+    "instance_norm", "interp", "interpolate", "intersect1d", "invert", "is_floating_point", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm",
+    "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward",
     "linear_cross_entropy", "linear_recurrence", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
     "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
     "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
     "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
-    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanargmax",
-    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile",
-    "nanstd", "nansum", "nanvar", "narrow", "ndim", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm",
-    "not_equal", "numel", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
-    "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "polyval", "positive", "pow",
-    "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
-    "ravel_multi_index", "real", "reciprocal", "reglu", "relu", "relu6", "relu_backward", "remainder", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll", "rot90",
-    "rotary_embedding", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted",
-    "select", "selu", "setdiff1d", "setxor1d", "sgn", "shape", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu",
-    "sin", "sinc", "sinh", "size", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
-    "sub", "subtract", "sum", "swapaxes", "swapdims", "swiglu", "take", "take_along_axis", "take_along_dim", "tan",
-    "tanh", "tanh_backward", "tanhshrink", "tensor_split", "tensordot", "threshold", "tile", "topk", "trace",
-    "transpose", "trapezoid", "trapz", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices",
-    "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_consecutive",
-    "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "vander", "var",
-    "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
+    "mode", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
+    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ndim", "ne", "neg", "negative", "nextafter", "nll_loss",
+    "nonzero", "norm", "not_equal", "numel", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile",
+    "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polyfit", "polygamma",
+    "polyval", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
+    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "reglu", "relu", "relu6", "relu_backward",
+    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll",
+    "rot90", "rotary_embedding", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
+    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "shape", "sigmoid", "sigmoid_backward", "sign",
+    "signbit", "silu", "sin", "sinc", "sinh", "size", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss",
+    "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims", "swiglu", "take", "take_along_axis",
+    "take_along_dim", "tan", "tanh", "tanh_backward", "tanhshrink", "tensor_split", "tensordot", "threshold", "tile",
+    "topk", "trace", "transpose", "trapezoid", "trapz", "tril", "tril_indices", "triplet_margin_loss", "triu",
+    "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all",
+    "unique_consecutive", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack",
+    "vander", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -1592,6 +1592,16 @@ def hinge_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: 
     tensor([1.5, 0. ])
     """
 
+def histc(x: Operand, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Tensor:
+    """How many elements lie in each of ``bins`` bins of equal width from ``min`` to ``max``, in the dtype of x (bins).
+
+    PyTorch's function: where both limits are the same they are the smallest and the largest element. `histogram` has
+    more. Raises ValueError where the limits are not finite or ``min`` exceeds ``max``.
+
+    >>> dl.histc(dl.tensor([1.0, 2.0, 1.0]), bins=4, min=0, max=3)
+    tensor([0., 2., 1., 0.])
+    """
+
 def histogram(x: Operand, bins: Operand = 10, range: Sequence[float] | None = None, weights: Operand | None = None, density: bool = False) -> Tensor:
     """How many elements lie in each bin, and the edges of the bins: (values, edges), as NumPy's function.
 
@@ -2328,6 +2338,16 @@ def mm(a: Operand, b: Operand) -> Tensor:
     tensor([[11.]])
     """
 
+def mode(x: Operand, axis: int = -1, keepdims: bool = False) -> Tensor:
+    """The values that are most frequent along ``axis``, the smallest of several, and the last place of each.
+
+    (values, indices), both without the axis or (``keepdims``) with length 1. NaN equals NaN, and is the largest.
+    Raises ShapeError along an axis without elements.
+
+    >>> dl.mode(dl.tensor([3, 1, 2, 1, 3]))
+    (tensor(1), tensor(3))
+    """
+
 def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """A view with the axes ``source`` at the places ``destination``, the others in their order.
 
@@ -2647,6 +2667,17 @@ def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, fu
 
     >>> dl.poisson_nll_loss(dl.tensor([0.0]), dl.tensor([2.0]))
     tensor(1.)
+    """
+
+def polyfit(x: Operand, y: Operand, deg: int, rtol: float | None = None, w: Operand | None = None) -> Tensor:
+    """The coefficients (deg + 1,) of the polynomial that is nearest to the points (x, y) (M,), the highest power first.
+
+    It has the smallest sum of squares of (y - p(x)) ``w``, w (M,) ones by default; of y (M, K) there is a column of
+    coefficients for each: (deg + 1, K). ``rtol``: singular values below ``rtol`` times the largest count as 0. Raises
+    ShapeError where shapes do not fit.
+
+    >>> dl.polyfit(dl.tensor([0.0, 1.0, 2.0]), dl.tensor([1.0, 3.0, 5.0]), 1).round(4)
+    tensor([2., 1.])
     """
 
 def polygamma(n: int, x: Operand) -> Tensor:
@@ -3854,6 +3885,8 @@ class TensorMethods:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
     def heaviside(self, values: Operand) -> Tensor:
         """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
+    def histc(self, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Tensor:
+        """How many elements lie in each of ``bins`` bins of equal width from ``min`` to ``max``, in the dtype of x (bins)."""
     def histogram(self, bins: Operand = 10, range: Sequence[float] | None = None, weights: Operand | None = None, density: bool = False) -> Tensor:
         """How many elements lie in each bin, and the edges of the bins: (values, edges), as NumPy's function."""
     def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
@@ -3960,6 +3993,8 @@ class TensorMethods:
         """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
     def mm(self, b: Operand) -> Tensor:
         """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes."""
+    def mode(self, axis: int = -1, keepdims: bool = False) -> Tensor:
+        """The values that are most frequent along ``axis``, the smallest of several, and the last place of each."""
     def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """A view with the axes ``source`` at the places ``destination``, the others in their order."""
     def msort(self) -> Tensor:
@@ -4018,6 +4053,8 @@ class TensorMethods:
         """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it."""
     def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: str = 'linear') -> Tensor:
         """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...)."""
+    def polyfit(self, y: Operand, deg: int, rtol: float | None = None, w: Operand | None = None) -> Tensor:
+        """The coefficients (deg + 1,) of the polynomial that is nearest to the points (x, y) (M,), the highest power first."""
     def positive(self) -> Tensor:
         """+x: a copy of a tensor of numbers. Raises DTypeError for bools."""
     def pow(self, b: Operand) -> Tensor:

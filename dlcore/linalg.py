@@ -38,9 +38,9 @@ from dlcore.ops.vectors import cross, vecdot
 
 __all__ = [
     "EighResult", "QRResult", "SVDResult", "SlogdetResult", "cholesky", "cholesky_solve", "cond", "cross", "det",
-    "diagonal", "eigh", "eigvalsh", "inv", "logdet", "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
-    "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
-    "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
+    "diagonal", "eigh", "eigvalsh", "inv", "logdet", "lstsq", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve",
+    "solve_triangular", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
@@ -183,6 +183,40 @@ def matrix_power(x: Any, n: int) -> Any:
             found = x if found is None else matmul(found, x)
         n >>= 1
         x = matmul(x, x) if n else x
+    return found
+
+
+_PADE = (1.0, 1 / 2, 3 / 26, 5 / 312, 5 / 3432, 1 / 11440, 1 / 308880, 1 / 17297280)
+"""Coefficients of the numerator of exp's Pade approximant of order 7; with alternating signs of the denominator."""
+
+
+def matrix_exp(x: Any) -> Any:
+    """The exponentials of the matrices x (..., N, N): the sums of x^k / k!.
+
+    By scaling and squaring (Higham 2005) with an approximant of order 7; how often is squared depends on the values.
+
+    >>> dl.linalg.matrix_exp(dl.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
+    x = _square(x, "matrix_exp")
+    x = x if x.dtype.is_float else cast(x, default_float())
+    if x.size == 0:
+        return x
+    largest = float(reduce.max(reduce.sum(abs(x.detach()), -2)).item())
+    halvings = max(0, math.ceil(math.log2(largest / 0.95))) if 0 < largest < math.inf else 0
+    a = mul(x, 2.0**-halvings)
+    square = matmul(a, a)
+    power = expand(constant(np.eye(x.shape[-1], dtype=x.dtype.numpy), x), x.shape)
+    even: Any = 0.0
+    odd: Any = 0.0
+    for k in range(0, len(_PADE), 2):
+        even, odd = even + mul(power, _PADE[k]), odd + mul(power, _PADE[k + 1])
+        power = matmul(power, square) if k + 2 < len(_PADE) else power
+    odd = matmul(a, odd)
+    found = solve(even - odd, even + odd)
+    for _ in range(halvings):
+        found = matmul(found, found)
     return found
 
 

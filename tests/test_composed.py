@@ -35,6 +35,8 @@ SAME = {  # of NumPy's or dlcore's namespace, with arrays or tensors
     "gradient of two places": lambda np, t: np.gradient(t(V[:2])),
     **{f"convolve, {m}": lambda np, t, m=m: np.convolve(t(V), t(W), m) for m in ("full", "same", "valid")},
     "convolve, the shorter first": lambda np, t: np.convolve(t(W), t(V), "same"),
+    "polyfit": lambda np, t: np.polyfit(t(V), t(V**3 - 2 * V), 3),
+    "polyfit, weights and columns": lambda np, t: np.polyfit(t(LINE), t(A[:, :2]), 1, w=t(W**2)),
     "polyval": lambda np, t: np.polyval(t(W), t(A)),
     "compress": lambda np, t: np.compress(t(np.array([True, False, True])), t(A), axis=1),
     "compress of all": lambda np, t: np.compress(t(np.array([False, True])), t(A)),
@@ -83,6 +85,24 @@ def test_integrals_up_to_each_place():
         dl.cumulative_trapezoid(dl.ones(2, 4), dl.arange(5.0))  # the fifth place belongs to no element
 
 
+def test_the_most_frequent_are_the_smallest_of_several_and_the_last():
+    x = dl.tensor([[3.0, 1.0, 2.0, 1.0, 3.0], [dl.nan, 2.0, 0.0, dl.nan, 0.5], [4.0, 4.0, 4.0, -1.0, -1.0]])
+    values, indices = dl.mode(x, 1)
+    np.testing.assert_array_equal(np.asarray(values), [1.0, np.nan, 4.0])
+    assert indices.tolist() == [3, 3, 2]
+    values, indices = dl.mode(x[::2], 0, keepdims=True)
+    assert values.tolist() == [[3.0, 1.0, 2.0, -1.0, -1.0]] and indices.tolist() == [[0, 0, 0, 1, 1]]
+    one = dl.mode(dl.tensor([[7]]))
+    assert [v.tolist() for v in one] == [[7], [0]]
+
+
+def test_counts_in_bins_are_pytorchs():
+    x = dl.tensor([1.0, 2.0, 1.0, 2.5, 9.0, -1.0])
+    assert dl.histc(x, 4, 0, 3).tolist() == [0.0, 2.0, 1.0, 1.0] and dl.histc(x, 4, 0, 3).dtype is dl.float32
+    assert dl.histc(x, 2).tolist() == [5.0, 1.0]
+    assert dl.histc(dl.tensor([5, 5]), bins=2, min=5, max=5).tolist() == [0, 2]
+
+
 def test_runs_of_equal_elements():
     x = dl.tensor([[1, 1, 2], [2, 1, 3]])
     values, inverse, counts = dl.unique_consecutive(x, return_inverse=True, return_counts=True)
@@ -123,6 +143,10 @@ def test_small_ones():
     (lambda: dl.convolve(dl.ones(2, 2), V), dl.ShapeError, "convolve: takes two lines"),
     (lambda: dl.convolve(V, W, "all"), ValueError, "convolve: mode 'all' is not one of"),
     (lambda: dl.vander(A), dl.ShapeError, "vander: x has shape"),
+    (lambda: dl.polyfit(V, W, 1), dl.ShapeError, r"polyfit: x \(7,\) and y \(4,\) are not points"),
+    (lambda: dl.polyfit(V, V, 1, w=W), dl.ShapeError, r"polyfit: w has shape \(4,\), x has \(7,\)"),
+    (lambda: dl.mode(dl.zeros(2, 0)), dl.ShapeError, r"mode: x has shape \(2, 0\): no elements along axis 1"),
+    (lambda: dl.histc(V, 3, 2, 1), ValueError, r"histc: range is \(2\.0, 1\.0\): low must not exceed high"),
     (lambda: dl.polyval(A, V), dl.ShapeError, "polyval: p has shape"),
     (lambda: dl.compress(A > 0, A), dl.ShapeError, "compress: condition has shape"),
     (lambda: dl.compress([True] * 9, V), IndexError, "compress: index 7 at position 7"),

@@ -143,6 +143,22 @@ def test_norms_of_halves_and_integers():
     assert linalg.norm(dl.tensor(np.array([3.0, 4.0], np.float16))).dtype is dl.float16
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 8.0])
+def test_exponentials_of_matrices(scale):
+    x = RNG.standard_normal((2, 4, 4)) * scale
+    values, vectors = np.linalg.eig(x)
+    want = ((vectors * np.exp(values)[:, None, :]) @ np.linalg.inv(vectors)).real
+    t = dl.tensor(x, requires_grad=True)
+    got = dl.linalg.matrix_exp(t)
+    np.testing.assert_allclose(np.asarray(got.detach()), want, atol=1e-12 * np.abs(want).max())
+    assert dl.matrix_exp(dl.zeros(0, 0)).shape == (0, 0) and dl.linalg.matrix_exp(dl.tensor([[0]])).tolist() == [[1.0]]
+    direction, step = RNG.standard_normal(x.shape), 1e-6
+    (got * dl.tensor(np.asarray(got.detach()))).sum().backward()
+    slopes = [(np.asarray(dl.linalg.matrix_exp(dl.tensor(x + d * step * direction))) ** 2).sum() / 2 for d in (-1, 1)]
+    slope = (np.asarray(t.grad) * direction).sum()
+    assert slope == pytest.approx((slopes[1] - slopes[0]) / (2 * step), rel=1e-5, abs=1e-6 * np.abs(want).max() ** 2)
+
+
 def test_numbers_of_matrices():
     a = random(2, 4, 4)
     t = dl.tensor(a)

@@ -8,25 +8,28 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, boolean, choice, integers, names_errors, number, operand
+from dlcore._arguments import axis_of, boolean, choice, integer, integers, names_errors, number, operand
 from dlcore.dtypes import default_float, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.ops import reduce
+from dlcore.ops._constants import positions
 from dlcore.ops.convolution import conv1d
-from dlcore.ops.elementwise import add, cast, div, eq, gt, lt, mul, ne, sqrt, sub, where
-from dlcore.ops.gather import nonzero, take
+from dlcore.ops.decompositions import lstsq
+from dlcore.ops.elementwise import add, cast, div, eq, gt, logical_and, logical_or, lt, mul, ne, sqrt, sub, where
+from dlcore.ops.gather import gather, nonzero, take
 from dlcore.ops.limits import clip
 from dlcore.ops.matmul import matmul
-from dlcore.ops.movement import concat, reshape, transpose, unsqueeze
-from dlcore.ops.scan import cumprod, cumsum
+from dlcore.ops.movement import concat, expand, reshape, squeeze, transpose, unsqueeze
+from dlcore.ops.order import sort
+from dlcore.ops.scan import cummax, cumprod, cumsum
 from dlcore.ops.search import searchsorted
 from dlcore.ops.shaping import flip, part
 from dlcore.ops.statistics import norm
 from dlcore.ops.strided import diagonal
 
 __all__ = [
-    "block", "cdist", "compress", "convolve", "corrcoef", "cov", "dist", "extract", "gradient", "interp",
-    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "polyval", "unique_consecutive", "vander",
+    "block", "cdist", "compress", "convolve", "corrcoef", "cov", "dist", "extract", "gradient", "interp", "mode",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "polyfit", "polyval", "unique_consecutive", "vander",
 ]  # fmt: skip
 
 
@@ -68,6 +71,39 @@ def corrcoef(x: Any, rowvar: bool = True) -> Any:
         return div(covariances, covariances)
     spread = sqrt(diagonal(covariances))
     return clip(div(div(covariances, unsqueeze(spread, 1)), spread), -1, 1)
+
+
+@names_errors
+def mode(x: Any, axis: int = -1, keepdims: bool = False) -> Any:
+    """The values that are most frequent along ``axis``, the smallest of several, and the last place of each.
+
+    (values, indices), both without the axis or (``keepdims``) with length 1. NaN equals NaN, and is the largest.
+    Raises ShapeError along an axis without elements.
+
+    >>> dl.mode(dl.tensor([3, 1, 2, 1, 3]))
+    (tensor(1), tensor(3))
+    """
+    x = operand(x, "mode")
+    at = axis_of(axis, "mode: axis", x.shape)
+    n = x.shape[at]
+    if n == 0:
+        raise ShapeError(f"mode: x has shape {x.shape}: no elements along axis {at}")
+    ordered = sort(x, at)
+    before, after = part(ordered, at, 0, n - 1), part(ordered, at, 1, n - 1)
+    line = [n if a == at else 1 for a in range(x.ndim)]
+    places = expand(reshape(positions(n, x), line), x.shape)
+    begins = where(_differ(before, after), part(places, at, 1, n - 1), 0)
+    starts = concat([part(places, at, 0, 1), cummax(begins, at)[0]], at) if n > 1 else places
+    longest = reduce.argmax(sub(places, starts), at, True)
+    chosen = gather(ordered, at, longest)
+    indices = reduce.max(where(_differ(x, chosen), -1, places), at, True)
+    values = gather(x, at, indices)
+    return (values, indices) if boolean(keepdims, "mode: keepdims") else (squeeze(values, at), squeeze(indices, at))
+
+
+def _differ(a: Any, b: Any) -> Any:
+    """Whether elements are different numbers; NaN is one number."""
+    return logical_and(ne(a, b), logical_or(eq(a, a), eq(b, b)))
 
 
 def _without_nan(name: str, x: Any, filling: float) -> Any:
@@ -237,6 +273,34 @@ def polyval(p: Any, x: Any) -> Any:
     for coefficient in p:
         found = add(mul(found, x), coefficient)
     return add(found, mul(x, 0)) if not p.size else found
+
+
+@names_errors
+def polyfit(x: Any, y: Any, deg: int, rtol: float | None = None, w: Any = None) -> Any:
+    """The coefficients (deg + 1,) of the polynomial that is nearest to the points (x, y) (M,), the highest power first.
+
+    It has the smallest sum of squares of (y - p(x)) ``w``, w (M,) ones by default; of y (M, K) there is a column of
+    coefficients for each: (deg + 1, K). ``rtol``: singular values below ``rtol`` times the largest count as 0. Raises
+    ShapeError where shapes do not fit.
+
+    >>> dl.polyfit(dl.tensor([0.0, 1.0, 2.0]), dl.tensor([1.0, 3.0, 5.0]), 1).round(4)
+    tensor([2., 1.])
+    """
+    x, y, deg = operand(x, "polyfit", "x"), operand(y, "polyfit", "y"), integer(deg, "polyfit: deg", 0)
+    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[0] != y.shape[0] or not x.shape[0]:
+        raise ShapeError(f"polyfit: x {x.shape} and y {y.shape} are not points: (M,) and (M,) or (M, K)")
+    dtype = result_type([(x.dtype, False), (y.dtype, False)])
+    x, y = (cast(v, dtype if dtype.is_float else default_float()) for v in (x, y))
+    powers = vander(x, deg + 1)
+    if w is not None:
+        w = operand(w, "polyfit", "w")
+        if w.shape != x.shape:
+            raise ShapeError(f"polyfit: w has shape {w.shape}, x has {x.shape}")
+        powers, y = mul(powers, unsqueeze(w, 1)), mul(y, w if y.ndim == 1 else unsqueeze(w, 1))
+    scale = norm(powers, axis=0)
+    rtol = x.shape[0] * x.dtype.eps if rtol is None else rtol
+    found = lstsq(div(powers, scale), y, rtol=rtol)[0]
+    return div(found, scale if y.ndim == 1 else unsqueeze(scale, 1))
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import integer, items, number, operand
+from dlcore._arguments import integer, items, number, operand, renamed
 from dlcore.dtypes import DType, bool_, default_float, float32, float64, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
@@ -21,7 +21,7 @@ from dlcore.ops.movement import expand, flatten
 from dlcore.ops.reduce import max, min, sum
 from dlcore.ops.slicing import assign
 
-__all__ = ["bincount", "histogram"]
+__all__ = ["bincount", "histc", "histogram"]
 
 # ---- bincount -------------------------------------------------------------------------------------------------------
 
@@ -260,6 +260,24 @@ def histogram(
         values = cast(values, dtype) if not values.dtype.is_float else values
         values = div(div(values, sum(values)), sub(edges[1:], edges[:-1]))
     return values, edges
+
+
+def histc(x: Any, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Any:
+    """How many elements lie in each of ``bins`` bins of equal width from ``min`` to ``max``, in the dtype of x (bins).
+
+    PyTorch's function: where both limits are the same they are the smallest and the largest element. `histogram` has
+    more. Raises ValueError where the limits are not finite or ``min`` exceeds ``max``.
+
+    >>> dl.histc(dl.tensor([1.0, 2.0, 1.0]), bins=4, min=0, max=3)
+    tensor([0., 2., 1., 0.])
+    """
+    x, limits = operand(x, "histc"), (number(min, "histc: min"), number(max, "histc: max"))
+    try:
+        if limits[0] == limits[1]:
+            limits = _limits(flatten(cast(x, float64)), None)
+        return cast(histogram(x, integer(bins, "histc: bins", 1), limits)[0], x.dtype)
+    except (TypeError, ValueError) as error:
+        raise renamed(error, "histc") from None
 
 
 def _found_places(x: Any, edges: Any) -> Any:
