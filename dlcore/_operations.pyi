@@ -1,7 +1,7 @@
 """Written by `make stubs` from the definitions in dlcore/ops: not to be edited."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
@@ -133,6 +133,7 @@ def adaptive_max_pool3d(input: Operand, output_size: int | Sequence[int | None] 
     (2, 3, 2, 2, 2)
     """
 
+@overload
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or).
 
@@ -140,6 +141,8 @@ def add(a: Operand, b: Operand) -> Tensor:
     tensor([[11, 12],
             [21, 22]])
     """
+@overload
+def add(a: Operand, b: Operand, *, alpha: float) -> Tensor: ...
 
 def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
@@ -651,6 +654,7 @@ def ceil(x: Operand) -> Tensor:
     tensor([ 2., -1.])
     """
 
+@overload
 def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
 
@@ -659,6 +663,8 @@ def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     >>> dl.celu(dl.tensor([-1.0, 2.0])).round(4)
     tensor([-0.6321,  2.    ])
     """
+@overload
+def celu(x: Operand, alpha: float = 1.0, *, inplace: bool) -> Tensor: ...
 
 def channel_shuffle(x: Operand, groups: int, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
     """Channels of groups taken in turn: `x` (N, C, ...), out[:, k groups + g] = x[:, g (C / groups) + k].
@@ -1194,6 +1200,7 @@ def einsum(equation: Operand, *operands: Operand, optimize: bool | str = True) -
     ((2, 4), 6.0)
     """
 
+@overload
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
 
@@ -1202,6 +1209,8 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     >>> dl.elu(dl.tensor([-1.0, 2.0])).round(4)
     tensor([-0.6321,  2.    ])
     """
+@overload
+def elu(x: Operand, alpha: float = 1.0, *, inplace: bool) -> Tensor: ...
 
 def embedding(input: Operand, weight: Operand, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     """The row of `weight` for each token of `input`: out[..., :] = weight[input[...], :].
@@ -1426,6 +1435,7 @@ def frac(x: Operand) -> Tensor:
     tensor([ 0.5 , -0.25])
     """
 
+@overload
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
 
@@ -1436,6 +1446,8 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     tensor([[2],
             [3]])
     """
+@overload
+def gather(x: Operand, dim: int, index: Operand) -> Tensor: ...
 
 def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool = False, eps: float = 1e-06, reduction: str = 'mean') -> Tensor:
     """Negative log-likelihood of a normal distribution: (log(v) + (input - target)^2 / v) / 2, v = max(var, eps).
@@ -1472,6 +1484,7 @@ def geglu(gate: Operand, up: Operand | None = None, axis: int = -1, approximate:
     tensor([ 0., 60.])
     """
 
+@overload
 def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
 
@@ -1481,13 +1494,18 @@ def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     >>> dl.gelu(dl.tensor([-1.0, 0.0, 1.0])).round(4)
     tensor([-0.1587,  0.    ,  0.8413])
     """
+@overload
+def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none', *, inplace: bool) -> Tensor: ...
 
+@overload
 def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).
 
     >>> dl.gelu_backward(dl.tensor([1.0]), dl.tensor([0.0]))
     tensor([0.5])
     """
+@overload
+def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none', *, inplace: bool) -> Tensor: ...
 
 def glu(x: Operand, axis: int = -1) -> Tensor:
     """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
@@ -1543,33 +1561,45 @@ def gt(a: Operand, b: Operand) -> Tensor:
     tensor([False, False,  True])
     """
 
+@overload
 def hardshrink(x: Operand, lambd: float = 0.5) -> Tensor:
     """x where it lies outside of [-`lambd`, `lambd`], else 0.
 
     >>> dl.hardshrink(dl.tensor([-1.0, 0.3, 2.0]))
     tensor([-1.,  0.,  2.])
     """
+@overload
+def hardshrink(x: Operand, lambd: float = 0.5, *, inplace: bool) -> Tensor: ...
 
+@overload
 def hardsigmoid(x: Operand) -> Tensor:
     """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits.
 
     >>> dl.hardsigmoid(dl.tensor([-4.0, 0.0, 4.0]))
     tensor([0. , 0.5, 1. ])
     """
+@overload
+def hardsigmoid(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def hardswish(x: Operand) -> Tensor:
     """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244).
 
     >>> dl.hardswish(dl.tensor([-4.0, 1.5, 4.0]))
     tensor([-0.   ,  1.125,  4.   ])
     """
+@overload
+def hardswish(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross.
 
     >>> dl.hardtanh(dl.tensor([-2.0, 0.5, 2.0]))
     tensor([-1. ,  0.5,  1. ])
     """
+@overload
+def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0, *, inplace: bool) -> Tensor: ...
 
 def heaviside(x: Operand, values: Operand) -> Tensor:
     """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN.
@@ -1909,12 +1939,15 @@ def le(a: Operand, b: Operand) -> Tensor:
     tensor([ True,  True, False])
     """
 
+@overload
 def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too.
 
     >>> dl.leaky_relu(dl.tensor([-2.0, 2.0]), 0.25)
     tensor([-0.5,  2. ])
     """
+@overload
+def leaky_relu(x: Operand, negative_slope: float = 0.01, *, inplace: bool) -> Tensor: ...
 
 def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
     """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float.
@@ -2025,6 +2058,7 @@ def log2(x: Operand) -> Tensor:
     tensor([0., 3.])
     """
 
+@overload
 def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x)))).
 
@@ -2033,6 +2067,8 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     >>> dl.log_softmax(dl.tensor([0.0, 0.0])).round(4)
     tensor([-0.6931, -0.6931])
     """
+@overload
+def log_softmax(x: Operand, axis: int = -1, *, dim: int | None = None, dtype: Any | None) -> Tensor: ...
 
 def logaddexp(a: Operand, b: Operand) -> Tensor:
     """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow.
@@ -2087,12 +2123,15 @@ def logit(x: Operand, eps: float | None = None) -> Tensor:
     tensor([ 0., inf])
     """
 
+@overload
 def logsigmoid(x: Operand) -> Tensor:
     """Logarithm of the logistic function, -log(1 + e^-x).
 
     >>> dl.logsigmoid(dl.tensor([0.0, 100.0])).round(4)
     tensor([-0.6931, -0.    ])
     """
+@overload
+def logsigmoid(x: Operand, *, inplace: bool) -> Tensor: ...
 
 def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
@@ -2190,6 +2229,7 @@ def matrix_transpose(x: Operand) -> Tensor:
             [2, 4]])
     """
 
+@overload
 def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`; NaN where there is one.
 
@@ -2199,6 +2239,8 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     >>> dl.max(dl.tensor([[1, 5], [7, 2]]), axis=0)
     tensor([7, 5])
     """
+@overload
+def max(x: Operand, other: Operand) -> Tensor: ...
 
 def max_pool1d(input: Operand, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
     """The maxima of windows along one axis: (N, C, L) or (C, L) gives (N, C, L_out) or (C, L_out).
@@ -2305,6 +2347,7 @@ def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy
     ([[1, 1], [2, 2]], [[3, 4], [3, 4]])
     """
 
+@overload
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; NaN where there is one.
 
@@ -2314,6 +2357,8 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     >>> dl.min(dl.tensor([[1, 5], [7, 2]]), axis=0)
     tensor([1, 2])
     """
+@overload
+def min(x: Operand, other: Operand) -> Tensor: ...
 
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b; NaN if either is. At ties the gradient is split half and half.
@@ -2322,12 +2367,15 @@ def minimum(a: Operand, b: Operand) -> Tensor:
     tensor([1, 2])
     """
 
+@overload
 def mish(x: Operand) -> Tensor:
     """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681).
 
     >>> dl.mish(dl.tensor([0.0, 1.0])).round(4)
     tensor([0.    , 0.8651])
     """
+@overload
+def mish(x: Operand, *, inplace: bool) -> Tensor: ...
 
 def mm(a: Operand, b: Operand) -> Tensor:
     """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
@@ -2549,6 +2597,7 @@ def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ign
     tensor([0.28768206, 0.6931472 ])
     """
 
+@overload
 def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
@@ -2558,6 +2607,8 @@ def nonzero(x: Operand) -> Tensor:
     tensor([[0, 0],
             [1, 1]])
     """
+@overload
+def nonzero(x: Operand, *, as_tuple: bool) -> Tensor | tuple[Tensor, ...]: ...
 
 def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Norm of the vectors along `axis`: sum(|x|^p)^(1/p).
@@ -2824,26 +2875,35 @@ def reglu(gate: Operand, up: Operand | None = None, axis: int = -1) -> Tensor:
     tensor([0., 6.])
     """
 
+@overload
 def relu(x: Operand) -> Tensor:
     """Rectifier max(x, 0). The gradient at 0 is 0.
 
     >>> dl.relu(dl.tensor([-1.0, 0.0, 2.0]))
     tensor([0., 0., 2.])
     """
+@overload
+def relu(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def relu6(x: Operand) -> Tensor:
     """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits.
 
     >>> dl.relu6(dl.tensor([-1.0, 3.0, 7.0]))
     tensor([0., 3., 6.])
     """
+@overload
+def relu6(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def relu_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of relu: dout where out > 0, else 0.
 
     >>> dl.relu_backward(dl.tensor([5.0, 5.0]), dl.relu(dl.tensor([-1.0, 2.0])))
     tensor([0., 5.])
     """
+@overload
+def relu_backward(dout: Operand, out: Operand, *, inplace: bool) -> Tensor: ...
 
 def remainder(a: Operand, b: Operand) -> Tensor:
     """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.
@@ -3003,12 +3063,15 @@ def select(x: Operand, axis: int, index: int) -> Tensor:
     tensor([1, 3])
     """
 
+@overload
 def selu(x: Operand) -> Tensor:
     """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515).
 
     >>> dl.selu(dl.tensor([0.0, 1.0])).round(4)
     tensor([0.    , 1.0507])
     """
+@overload
+def selu(x: Operand, *, inplace: bool) -> Tensor: ...
 
 def setdiff1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
     """The distinct elements of ``x`` that are not in ``y``, in order, in one axis.
@@ -3033,19 +3096,25 @@ def shape(x: Operand) -> tuple[int, ...]:
     (2, 3)
     """
 
+@overload
 def sigmoid(x: Operand) -> Tensor:
     """Logistic function 1 / (1 + e^-x), accurate in the lower tail.
 
     >>> dl.sigmoid(dl.tensor([0.0, 2.0])).round(4)
     tensor([0.5   , 0.8808])
     """
+@overload
+def sigmoid(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of sigmoid: dout out (1 - out).
 
     >>> dl.sigmoid_backward(dl.tensor([1.0]), dl.sigmoid(dl.tensor([0.0])))
     tensor([0.25])
     """
+@overload
+def sigmoid_backward(dout: Operand, out: Operand, *, inplace: bool) -> Tensor: ...
 
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0.
@@ -3061,12 +3130,15 @@ def signbit(x: Operand) -> Tensor:
     tensor([ True, False,  True])
     """
 
+@overload
 def silu(x: Operand) -> Tensor:
     """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118).
 
     >>> dl.silu(dl.tensor([0.0, 1.0])).round(4)
     tensor([0.    , 0.7311])
     """
+@overload
+def silu(x: Operand, *, inplace: bool) -> Tensor: ...
 
 def sin(x: Operand) -> Tensor:
     """Sine of x in radians; NaN of infinities.
@@ -3123,6 +3195,7 @@ def soft_margin_loss(input: Operand, target: Operand, reduction: str = 'mean') -
     tensor(0.6931)
     """
 
+@overload
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x))).
 
@@ -3132,6 +3205,8 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     >>> dl.softmax(dl.tensor([0.0, 0.0, 0.0, 0.0]))
     tensor([0.25, 0.25, 0.25, 0.25])
     """
+@overload
+def softmax(x: Operand, axis: int = -1, *, dim: int | None = None, dtype: Any | None) -> Tensor: ...
 
 def softmin(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along ``axis`` that fall as x rises: the `softmax` of -x.
@@ -3140,13 +3215,17 @@ def softmin(x: Operand, axis: int = -1) -> Tensor:
     [0.5, 0.5]
     """
 
+@overload
 def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`.
 
     >>> dl.softplus(dl.tensor([0.0, 100.0])).round(4)
     tensor([  0.6931, 100.    ])
     """
+@overload
+def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0, *, inplace: bool) -> Tensor: ...
 
+@overload
 def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
 
@@ -3155,13 +3234,18 @@ def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
     >>> dl.softshrink(dl.tensor([-2.0, 0.25, 2.0]))
     tensor([-1.5,  0. ,  1.5])
     """
+@overload
+def softshrink(x: Operand, lambd: float = 0.5, *, inplace: bool) -> Tensor: ...
 
+@overload
 def softsign(x: Operand) -> Tensor:
     """Softsign x / (1 + |x|).
 
     >>> dl.softsign(dl.tensor([-1.0, 0.0, 3.0]))
     tensor([-0.5 ,  0.  ,  0.75])
     """
+@overload
+def softsign(x: Operand, *, inplace: bool) -> Tensor: ...
 
 def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first.
@@ -3233,12 +3317,15 @@ def std_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool
     [1.0, 2.0]
     """
 
+@overload
 def sub(a: Operand, b: Operand) -> Tensor:
     """Difference a - b. Raises DTypeError for bools: use logical_xor.
 
     >>> dl.sub(dl.tensor([5, 7]), 2)
     tensor([3, 5])
     """
+@overload
+def sub(a: Operand, b: Operand, *, alpha: float) -> Tensor: ...
 
 def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Sum of the elements along `axis`.
@@ -3296,19 +3383,25 @@ def tan(x: Operand) -> Tensor:
     tensor([0.    , 1.5574])
     """
 
+@overload
 def tanh(x: Operand) -> Tensor:
     """Hyperbolic tangent.
 
     >>> dl.tanh(dl.tensor([0.0, 1.0])).round(4)
     tensor([0.    , 0.7616])
     """
+@overload
+def tanh(x: Operand, *, inplace: bool) -> Tensor: ...
 
+@overload
 def tanh_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of tanh: dout (1 - out^2).
 
     >>> dl.tanh_backward(dl.tensor([1.0]), dl.tanh(dl.tensor([0.0])))
     tensor([1.])
     """
+@overload
+def tanh_backward(dout: Operand, out: Operand, *, inplace: bool) -> Tensor: ...
 
 def tanhshrink(x: Operand) -> Tensor:
     """What tanh takes away, x - tanh(x).
@@ -3327,12 +3420,15 @@ def tensordot(a: Operand, b: Operand, axes: int | Sequence[int] | Sequence[Seque
     (2, 5)
     """
 
+@overload
 def threshold(x: Operand, threshold: float, value: float) -> Tensor:
     """x where it is above `threshold`, else `value`. The gradient at the threshold is 0.
 
     >>> dl.threshold(dl.tensor([-1.0, 0.5, 2.0]), 1.0, 0.0)
     tensor([0., 0., 2.])
     """
+@overload
+def threshold(x: Operand, threshold: float, value: float, *, inplace: bool) -> Tensor: ...
 
 def tile(x: Operand, reps: int | Sequence[int]) -> Tensor:
     """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers).
@@ -3606,12 +3702,15 @@ def vstack(tensors: Sequence[Operand]) -> Tensor:
             [3, 4]])
     """
 
+@overload
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast.
 
     >>> dl.where(dl.tensor([True, False]), dl.tensor([1, 2]), 0)
     tensor([1, 0])
     """
+@overload
+def where(condition: Operand) -> tuple[Tensor, ...]: ...
 
 def xlogy(a: Operand, b: Operand) -> Tensor:
     """Product a log(b), and 0 where a = 0, whatever b is but NaN.
@@ -3675,8 +3774,11 @@ class TensorMethods:
         """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
     def acosh(self) -> Tensor:
         """Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1."""
+    @overload
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
+    @overload
+    def add(self, b: Operand, *, alpha: float) -> Tensor: ...
     def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N)."""
     def addcdiv(self, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
@@ -3753,8 +3855,11 @@ class TensorMethods:
         """The distances of each point, a row of x (..., P, M), from each of ``other`` (..., R, M): (..., P, R)."""
     def ceil(self) -> Tensor:
         """The smallest whole number that is not below x. Integers stay as they are."""
+    @overload
     def celu(self, alpha: float = 1.0) -> Tensor:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
+    @overload
+    def celu(self, alpha: float = 1.0, *, inplace: bool) -> Tensor: ...
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
     def clamp_max(self, max: Operand) -> Tensor:
@@ -3817,8 +3922,11 @@ class TensorMethods:
         """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product."""
     def dsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 2; see `split`."""
+    @overload
     def elu(self, alpha: float = 1.0) -> Tensor:
         """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
+    @overload
+    def elu(self, alpha: float = 1.0, *, inplace: bool) -> Tensor: ...
     def eq(self, b: Operand) -> Tensor:
         """Whether a equals b, as bools; False where either is NaN."""
     def erf(self) -> Tensor:
@@ -3861,28 +3969,46 @@ class TensorMethods:
         """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`."""
     def frac(self) -> Tensor:
         """What lies behind the point, with the sign of x: x - trunc(x)."""
+    @overload
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
+    @overload
+    def gather(self, dim: int, index: Operand) -> Tensor: ...
     def gcd(self, b: Operand) -> Tensor:
         """Greatest common divisor of |a| and |b|; of 0 and b it is |b|. DTypeError for bools and floats."""
     def ge(self, b: Operand) -> Tensor:
         """Whether a >= b, as bools; False where either is NaN."""
+    @overload
     def gelu(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
+    @overload
+    def gelu(self, approximate: Literal['none', 'tanh'] = 'none', *, inplace: bool) -> Tensor: ...
     def glu(self, axis: int = -1) -> Tensor:
         """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083)."""
     def gradient(self, spacing: float = 1.0, axis: int | Sequence[int] | None = None) -> Tensor:
         """Slopes of x along ``axis`` (None: along each): central differences inside, one-sided ones at the ends."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
+    @overload
     def hardshrink(self, lambd: float = 0.5) -> Tensor:
         """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+    @overload
+    def hardshrink(self, lambd: float = 0.5, *, inplace: bool) -> Tensor: ...
+    @overload
     def hardsigmoid(self) -> Tensor:
         """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+    @overload
+    def hardsigmoid(self, *, inplace: bool) -> Tensor: ...
+    @overload
     def hardswish(self) -> Tensor:
         """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+    @overload
+    def hardswish(self, *, inplace: bool) -> Tensor: ...
+    @overload
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    @overload
+    def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0, *, inplace: bool) -> Tensor: ...
     def heaviside(self, values: Operand) -> Tensor:
         """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
     def histc(self, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Tensor:
@@ -3931,8 +4057,11 @@ class TensorMethods:
         """Least common multiple of |a| and |b|, which wraps; 0 where either is 0. DTypeError for bools and floats."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
+    @overload
     def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
         """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
+    @overload
+    def leaky_relu(self, negative_slope: float = 0.01, *, inplace: bool) -> Tensor: ...
     def lerp(self, b: Operand, weight: Operand) -> Tensor:
         """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float."""
     def lgamma(self) -> Tensor:
@@ -3945,8 +4074,11 @@ class TensorMethods:
         """Natural logarithm of 1 + x, accurate near 0."""
     def log2(self) -> Tensor:
         """Logarithm to base 2; -inf of 0, NaN of negative numbers. Exact of powers of 2."""
+    @overload
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
+    @overload
+    def log_softmax(self, axis: int = -1, *, dim: int | None = None, dtype: Any | None) -> Tensor: ...
     def logaddexp(self, b: Operand) -> Tensor:
         """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow."""
     def logcumsumexp(self, axis: int | None = None, reverse: bool = False) -> Tensor:
@@ -3961,8 +4093,11 @@ class TensorMethods:
         """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
     def logit(self, eps: float | None = None) -> Tensor:
         """The inverse of `sigmoid`, log(x / (1 - x)); of x limited to [eps, 1 - eps] where ``eps`` is given."""
+    @overload
     def logsigmoid(self) -> Tensor:
         """Logarithm of the logistic function, -log(1 + e^-x)."""
+    @overload
+    def logsigmoid(self, *, inplace: bool) -> Tensor: ...
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x)."""
     def lt(self, b: Operand) -> Tensor:
@@ -3977,20 +4112,29 @@ class TensorMethods:
         """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n]."""
     def matrix_transpose(self) -> Tensor:
         """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""
+    @overload
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest element along `axis`; NaN where there is one."""
+    @overload
+    def max(self, other: Operand) -> Tensor: ...
     def maximum(self, b: Operand) -> Tensor:
         """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
     def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64."""
     def median(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """The middle of the elements along `axis`; of an even number the mean of the middle two; NaN where there is one."""
+    @overload
     def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Smallest element along `axis`; NaN where there is one."""
+    @overload
+    def min(self, other: Operand) -> Tensor: ...
     def minimum(self, b: Operand) -> Tensor:
         """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+    @overload
     def mish(self) -> Tensor:
         """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+    @overload
+    def mish(self, *, inplace: bool) -> Tensor: ...
     def mm(self, b: Operand) -> Tensor:
         """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes."""
     def mode(self, axis: int = -1, keepdims: bool = False) -> Tensor:
@@ -4039,8 +4183,11 @@ class TensorMethods:
         """Negative -x."""
     def nextafter(self, b: Operand) -> Tensor:
         """The number next to a in its dtype, towards b: b itself where they are equal; NaN if either is."""
+    @overload
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
+    @overload
+    def nonzero(self, *, as_tuple: bool) -> Tensor | tuple[Tensor, ...]: ...
     def norm(self, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Norm of the vectors along `axis`: sum(|x|^p)^(1/p)."""
     def one_hot(self, num_classes: int = -1) -> Tensor:
@@ -4075,10 +4222,16 @@ class TensorMethods:
         """The elements in row-major order along one axis; a view where strides allow, else a copy."""
     def reciprocal(self) -> Tensor:
         """Reciprocal 1 / x."""
+    @overload
     def relu(self) -> Tensor:
         """Rectifier max(x, 0). The gradient at 0 is 0."""
+    @overload
+    def relu(self, *, inplace: bool) -> Tensor: ...
+    @overload
     def relu6(self) -> Tensor:
         """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
+    @overload
+    def relu6(self, *, inplace: bool) -> Tensor: ...
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
     def repeat_interleave(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
@@ -4103,20 +4256,29 @@ class TensorMethods:
         """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape)."""
     def select(self, axis: int, index: int) -> Tensor:
         """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+    @overload
     def selu(self) -> Tensor:
         """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
+    @overload
+    def selu(self, *, inplace: bool) -> Tensor: ...
     def setdiff1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
         """The distinct elements of ``x`` that are not in ``y``, in order, in one axis."""
     def setxor1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
         """The distinct elements that are in one of ``x`` and ``y`` alone, in order, in one axis."""
+    @overload
     def sigmoid(self) -> Tensor:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
+    @overload
+    def sigmoid(self, *, inplace: bool) -> Tensor: ...
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
     def signbit(self) -> Tensor:
         """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
+    @overload
     def silu(self) -> Tensor:
         """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
+    @overload
+    def silu(self, *, inplace: bool) -> Tensor: ...
     def sin(self) -> Tensor:
         """Sine of x in radians; NaN of infinities."""
     def sinc(self) -> Tensor:
@@ -4125,16 +4287,28 @@ class TensorMethods:
         """Hyperbolic sine (e^x - e^-x) / 2."""
     def sliding_window_view(self, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
         """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view."""
+    @overload
     def softmax(self, axis: int = -1) -> Tensor:
         """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x)))."""
+    @overload
+    def softmax(self, axis: int = -1, *, dim: int | None = None, dtype: Any | None) -> Tensor: ...
     def softmin(self, axis: int = -1) -> Tensor:
         """Probabilities along ``axis`` that fall as x rises: the `softmax` of -x."""
+    @overload
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
         """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+    @overload
+    def softplus(self, beta: float = 1.0, threshold: float = 20.0, *, inplace: bool) -> Tensor: ...
+    @overload
     def softshrink(self, lambd: float = 0.5) -> Tensor:
         """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0."""
+    @overload
+    def softshrink(self, lambd: float = 0.5, *, inplace: bool) -> Tensor: ...
+    @overload
     def softsign(self) -> Tensor:
         """Softsign x / (1 + |x|)."""
+    @overload
+    def softsign(self, *, inplace: bool) -> Tensor: ...
     def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
         """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first."""
     def split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -4149,8 +4323,11 @@ class TensorMethods:
         """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments."""
     def std_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
         """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
+    @overload
     def sub(self, b: Operand) -> Tensor:
         """Difference a - b. Raises DTypeError for bools: use logical_xor."""
+    @overload
+    def sub(self, b: Operand, *, alpha: float) -> Tensor: ...
     def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Sum of the elements along `axis`."""
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
@@ -4161,14 +4338,20 @@ class TensorMethods:
         """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast."""
     def tan(self) -> Tensor:
         """Tangent of x in radians; NaN of infinities."""
+    @overload
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
+    @overload
+    def tanh(self, *, inplace: bool) -> Tensor: ...
     def tanhshrink(self) -> Tensor:
         """What tanh takes away, x - tanh(x)."""
     def tensordot(self, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
         """The sums of products over pairs of axes; the others follow each other, those of `a` first."""
+    @overload
     def threshold(self, threshold: float, value: float) -> Tensor:
         """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
+    @overload
+    def threshold(self, threshold: float, value: float, *, inplace: bool) -> Tensor: ...
     def tile(self, reps: int | Sequence[int]) -> Tensor:
         """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:

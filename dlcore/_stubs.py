@@ -23,7 +23,7 @@ PATH = Path(__file__).with_name("_operations.pyi")
 HEAD = '''"""Written by `make stubs` from the definitions in dlcore/ops: not to be edited."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
@@ -73,21 +73,44 @@ def _returns(function: Callable[..., Any]) -> str:
     return found.replace("Any", "Tensor") if found != "<class 'inspect._empty'>" else "Tensor"
 
 
+def _other_form(function: Any) -> tuple[list[inspect.Parameter], str] | None:
+    """The parameters and the result of what an operation is in other libraries as well: its `otherwise`."""
+    other = getattr(getattr(function, "op", None), "otherwise", None)
+    if other is None:
+        return None
+    found = list(inspect.signature(other).parameters.values())
+    if found[-1].kind is inspect.Parameter.VAR_KEYWORD:  # the operation's own, and more
+        more = [p for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        return [*_parameters(function), *more], _returns(other)
+    return [p.replace(annotation=_hint(p)) for p in found], _returns(other)
+
+
 def _function(name: str, function: Any, method: bool) -> Iterator[str]:
-    parameters = _parameters(function)
-    if method:
-        parameters = [inspect.Parameter("self", parameters[0].kind), *parameters[1:]]
+    other = _other_form(function)
     returns = function.op.returns if hasattr(function, "op") else _returns(function)
-    yield f"def {name}({_text(parameters)}) -> {returns}:"
+    if other is not None:
+        yield "@overload"
+    yield f"def {name}({_text(_bound(_parameters(function), method))}) -> {returns}:"
+    yield _documentation(function, method)
+    if other is not None:
+        yield "@overload"
+        yield f"def {name}({_text(_bound(other[0], method))}) -> {other[1]}: ..."
+
+
+def _bound(parameters: list[inspect.Parameter], method: bool) -> list[inspect.Parameter]:
+    return [inspect.Parameter("self", parameters[0].kind), *parameters[1:]] if method else parameters
+
+
+def _documentation(function: Any, method: bool) -> str:
     text = inspect.getdoc(function) or ""
     doc = text if not method else text.partition("\n")[0]
     quoted = doc.replace("\\", "\\\\")
-    yield textwrap.indent(f'"""{quoted}"""' if "\n" not in quoted else f'"""{quoted}\n"""', "    ")
+    return textwrap.indent(f'"""{quoted}"""' if "\n" not in quoted else f'"""{quoted}\n"""', "    ")
 
 
 def _in_place(name: str, function: Any) -> Iterator[str]:
-    head, *_ = _function(f"{name}_", function, True)
-    yield head
+    returns = function.op.returns if hasattr(function, "op") else _returns(function)
+    yield f"def {name}_({_text(_bound(_parameters(function), True))}) -> {returns}:"
     yield f'    """{getattr(operations.TensorMethods, name + "_").__doc__}"""'
 
 

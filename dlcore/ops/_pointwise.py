@@ -201,7 +201,7 @@ pointwise = Pointwise.named
 class Rectifier(Pointwise):
     """An activation. PyTorch's ``inplace`` is taken and changes nothing: the operand is never overwritten."""
 
-    def otherwise(self, x: Any, *args: Any, inplace: Any, **kwargs: Any) -> Any:
+    def otherwise(self, x: Any, *args: Any, inplace: bool, **kwargs: Any) -> Any:
         """The activation, whatever ``inplace`` says."""
         boolean(inplace, f"{self.name}: inplace")
         return self.call(x, *args, **kwargs)

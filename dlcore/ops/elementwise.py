@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,10 +30,20 @@ __all__ = [
 
 # ---- arithmetic ---------------------------------------------------------------------------------------------------
 
+
+def _scaled(combined: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """PyTorch's ``alpha``, which multiplies the second operand."""
+
+    def call(a: Any, b: Any, *, alpha: float) -> Any:
+        return combined(a, mul(b, alpha))
+
+    return call
+
+
 add = pointwise(
     "add", "a b", "Sum a + b; of bools their disjunction (or).", kinds=ANY, large=MILLION, ulp=0.5,
     gradient={"a": lambda dout: dout, "b": lambda dout: dout}, baselines=library("add", "a b", symbol="+"),
-    otherwise=lambda a, b, *, alpha: add(a, mul(b, alpha)),  # as PyTorch has it
+    otherwise=_scaled(lambda a, b: add(a, b)),
     workloads=[
         Workload(((8,), (8,)), why="the cost of a call", quick="forward"), *million_and_ragged(2),
         Workload(((1 << 24,),) * 2, why="16M", dtypes=(float32,), quick="forward"),
@@ -44,7 +54,7 @@ sub = pointwise(
     "sub", "a b", "Difference a - b. Raises DTypeError for bools: use logical_xor.",
     kinds=NUMBER, reference=np.subtract, ulp=0.5, gradient={"a": lambda dout: dout, "b": lambda dout: neg(dout)},
     baselines=library("sub", "a b", symbol="-", numpy="np.subtract"),
-    otherwise=lambda a, b, *, alpha: sub(a, mul(b, alpha)),
+    otherwise=_scaled(lambda a, b: sub(a, b)),
 )  # fmt: skip
 mul = pointwise(
     "mul", "a b", "Product a b; of bools their conjunction (and).", kinds=ANY, reference=np.multiply, ulp=0.5,
@@ -374,7 +384,7 @@ def _() -> Iterator[ErrorInput]:
 
 
 @where.otherwise
-def _(condition: Any) -> Any:
+def _(condition: Any) -> tuple[Any, ...]:
     """With a condition alone: the coordinates where it holds, as NumPy and PyTorch have them."""
     return function("nonzero")(condition, as_tuple=True)
 

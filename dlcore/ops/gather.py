@@ -263,7 +263,7 @@ def gather(x: Spec, index: Spec, axis: Axis) -> Spec:
 
 
 @gather.otherwise
-def _(x: Any, dim: Any, index: Any) -> Any:
+def _(x: Any, dim: int, index: Any) -> Any:
     """PyTorch's order."""
     return gather(x, index, dim) if isinstance(dim, int) and isinstance(index, _C.TensorBase) else NotImplemented
 
@@ -440,7 +440,7 @@ def nonzero(x: Spec) -> Spec:
 
 
 @nonzero.otherwise
-def _(x: Any, *, as_tuple: bool) -> Any:
+def _(x: Any, *, as_tuple: bool) -> Any | tuple[Any, ...]:
     """PyTorch's ``as_tuple``: the coordinates along each axis, as NumPy has them: an index."""
     places = nonzero(x)
     if not boolean(as_tuple, "nonzero: as_tuple"):

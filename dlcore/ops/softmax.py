@@ -218,7 +218,7 @@ def softmin(x: Any, axis: int = -1) -> Any:
 def _in_dtype(name: str) -> Any:
     """PyTorch's ``dtype``: the operand is cast first."""
 
-    def call(x: Any, axis: int = -1, *, dim: int | None = None, dtype: Any) -> Any:
+    def call(x: Any, axis: int = -1, *, dim: int | None = None, dtype: Any | None) -> Any:
         x = operand(x, name) if dtype is None else cast(operand(x, name), as_dtype(dtype, f"{name}: dtype"))
         return function(name)(x, axis if dim is None else dim)
 

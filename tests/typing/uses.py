@@ -23,6 +23,18 @@ dl.matmul([[1.0, 2.0]], x)
 dl.concat([x, x], axis=0)
 dl.gelu(x, approximate="tanh")
 dl.cross_entropy(x, dl.tensor(1), reduction="sum")
+reveal_type(dl.where(x > 0))  # type: tuple[dlcore._tensor.Tensor, ...]
+reveal_type(dl.where(x > 0, x, 0.0))  # type: dlcore._tensor.Tensor
+dl.max(x, x)
+dl.gather(x, 0, dl.tensor([0]))
+x.gather(0, dl.tensor([0]))
+dl.add(x, x, alpha=2.0)
+dl.nonzero(x, as_tuple=True)
+dl.softmax(x, 0, dtype=dl.float64)
+dl.relu(x, inplace=True)
+dl.where(x > 0, x)  # error
+dl.gather(x, "rows", dl.tensor([0]))  # error
+dl.relu(x, inplace="yes")  # error
 dl.relu("nonsense", 3, wrong=1)  # error
 dl.relu("nonsense")  # error
 dl.relu()  # error
