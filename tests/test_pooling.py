@@ -64,6 +64,15 @@ def test_unpooling_goes_back(layout):
     np.testing.assert_array_equal(np.asarray(x.grad), kept)
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "lp_pool2d"])
+def test_strides_are_any_integers_and_by_default_the_kernel(name):
+    pool = getattr(dl, name) if name != "lp_pool2d" else lambda x, *window: dl.nn.functional.lp_pool2d(x, 2.0, *window)
+    x = dl.tensor(RNG.standard_normal((1, 2, 7, 6)))
+    np.testing.assert_array_equal(pool(x, 2, np.int64(3)), pool(x, 2, 3))
+    for default in (None, ()):
+        np.testing.assert_array_equal(pool(x, 2, default), pool(x, 2, 2))
+
+
 def test_no_batch_and_any_layout_give_the_same():
     x = RNG.standard_normal((2, 3, 7, 6))
     whole = np.asarray(dl.max_pool2d(dl.tensor(x), 3, 2, 1))
@@ -90,6 +99,8 @@ WRONG = [
     (lambda x: dl.adaptive_avg_pool2d(x[:, :, :0], 2), ShapeError, "adaptive_avg_pool2d: shape (1, 1, 0, 4) has no"),
     (lambda x: dl.lp_pool2d(x, 0, 2), ValueError, "lp_pool2d: norm_type 0.0 has no root"),
     (lambda x: dl.max_unpool2d(x, dl.full(x.shape, 99), 2), IndexError, "max_unpool2d: "),
+    (lambda x: dl.max_unpool2d(x, dl.zeros(x.shape, dtype="int64"), 2, 2**40), ShapeError,
+     "max_unpool2d: an array of shape (1, 1, 3298534883330, 3298534883330) has more elements than can be counted"),
     (lambda x: dl.max_unpool2d(x, x, 2), DTypeError, "max_unpool2d: indices are float32, not int64"),
     (lambda x: dl.max_unpool2d(x, dl.zeros(x.shape, dtype="int64"), 2, output_size=(8, 11)), ShapeError,
      "max_unpool2d: output_size (8, 11): 11 is not between 6 and 10"),

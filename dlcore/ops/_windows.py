@@ -16,7 +16,7 @@ from dlcore.ops.movement import reshape
 
 __all__ = [
     "Ints", "Layout", "Pooled", "batched", "lacks_batch", "lengths_of_windows", "over_space", "positions", "spatial",
-    "volume", "windows_on", "with_space",
+    "stride_of", "volume", "windows_on", "with_space",
 ]  # fmt: skip
 
 Ints = tuple[int, ...]
@@ -44,6 +44,12 @@ def over_space(value: Any, rank: int, where: str) -> Ints:
     if len(found) != rank:
         raise ShapeError(f"{where} {found} has {len(found)} numbers; there are {rank} axes in space")
     return found
+
+
+def stride_of(value: Any, kernel: Ints, where: str) -> Ints:
+    """The stride that was given; None and () stand for the kernel's lengths."""
+    given = value is not None and not (isinstance(value, tuple) and not value)
+    return over_space(value, len(kernel), where) if given else kernel
 
 
 def _at_least(least: int, name: str, what: str, values: Ints) -> None:
@@ -146,7 +152,7 @@ def windows_on(
     """
     alone = lacks_batch(shape, rank, name, layout)
     kernel = over_space(windows[0], rank, f"{name}: kernel_size")
-    stride = kernel if windows[1] is None or windows[1] == () else over_space(windows[1], rank, f"{name}: stride")
+    stride = stride_of(windows[1], kernel, f"{name}: stride")
     padding = over_space(windows[2], rank, f"{name}: padding")
     dilation = over_space(windows[3], rank, f"{name}: dilation")
     space = spatial((1, *shape) if alone else shape, layout)

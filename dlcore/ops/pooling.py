@@ -8,9 +8,18 @@ from typing import Any
 
 from dlcore import _C
 from dlcore._arguments import boolean, integer, items, names_errors, number, operand, remembered
-from dlcore.dtypes import int64
+from dlcore.dtypes import check_size, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.ops._windows import Ints, batched, lacks_batch, lengths_of_windows, over_space, spatial, with_space
+from dlcore.ops._windows import (
+    Ints,
+    batched,
+    lacks_batch,
+    lengths_of_windows,
+    over_space,
+    spatial,
+    stride_of,
+    with_space,
+)
 from dlcore.ops.avg_pool import avg_pool, sums_planes, whole_mean
 from dlcore.ops.elementwise import abs, mul, pow
 from dlcore.ops.limits import checked
@@ -169,7 +178,7 @@ def _powers(
         out = maxima(abs(x), rank, name, (kernel_size, stride, 0, 1), ceil_mode, False, layout)
         return reshape(out, out.shape[1:]) if alone else out
     kernel = over_space(kernel_size, rank, f"{name}: kernel_size")
-    step = kernel if stride is None or stride == () else over_space(stride, rank, f"{name}: stride")
+    step = stride_of(stride, kernel, f"{name}: stride")
     none, rounds = (0,) * rank, boolean(ceil_mode, f"{name}: ceil_mode")
     shape, space = x.shape[1:] if alone else x.shape, spatial(x.shape, layout)
     size = lengths_of_windows(name, shape, space, kernel, step, none, (1,) * rank, rounds)
@@ -253,7 +262,7 @@ def _unpooled(
     if index.shape != x.shape:
         raise ShapeError(f"{name}: indices of shape {index.shape} for shape {x.shape}")
     kernel = over_space(windows[0], rank, f"{name}: kernel_size")
-    stride = kernel if windows[1] is None or windows[1] == () else over_space(windows[1], rank, f"{name}: stride")
+    stride = stride_of(windows[1], kernel, f"{name}: stride")
     padding = over_space(windows[2], rank, f"{name}: padding")
     space = spatial(x.shape, layout)
     size = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(space, stride, padding, kernel, strict=True))
@@ -261,6 +270,7 @@ def _unpooled(
         size = _asked(output_size, size, stride, x, name, layout)
     if min(size) < 1 or min(stride) < 1:
         raise ShapeError(f"{name}: the output would be {size} in space")
+    check_size(name, with_space(x.shape, size, layout), x.dtype)
     index = checked(index, 0, math.prod(size) - 1, "place")
     axis = 2 if layout == "NCHW" else 1
     flat = with_space(x.shape, (math.prod(space),), layout)
