@@ -49,7 +49,8 @@ isa: .venv/.test
 # tests marked as smoke. (-P: the tree must not come before that build.)
 sanitize: build-sanitize
 	$(SANITIZED) pytest -q -p no:cacheprovider -m smoke
-	$(SANITIZED) pytest -q -p no:cacheprovider tests/test_table.py -k test_forward --dtypes float32 --all-combinations
+	$(SANITIZED) pytest -q -p no:cacheprovider $(PYTEST_ARGS) tests/test_table.py -k test_forward --dtypes float32 \
+	    --all-combinations
 
 # Everything that could make dlcore crash, hang, lie or break a file, tried at length (tests/attacks/); the figures go
 # into docs/reliability.md. ATTACK_ARGS="files kills --seed 1"
