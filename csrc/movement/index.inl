@@ -1,6 +1,6 @@
 // Elements found by index: take and gather, their adjoints, assignment by index, positions of true elements.
-// Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are
-// done in the order of the indices, whatever the number of threads.
+// Bound by memory. Indices are checked before anything that is not a result alone is written. Sums and assignments to
+// one place are done in the order of the indices, whatever the number of threads.
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
 #include "movement/segments.inl"
@@ -175,8 +175,8 @@ static void gather_backward(const Args& a) {
 enum Fold : int64_t { kProduct, kMaximum, kMinimum };
 template <Fold fold, class A> static inline A folded(A a, A b) {
   if constexpr (fold == kProduct) return static_cast<A>(static_cast<wrap_t<A>>(a) * static_cast<wrap_t<A>>(b));
-  else if constexpr (fold == kMaximum) return b > a || b != b ? b : a;
-  else return b < a || b != b ? b : a;
+  const A best = fold == kMaximum ? (b > a ? b : a) : (b < a ? b : a);  // an instruction: nobody foresees which it is
+  return b != b ? b : best;
 }
 template <Fold fold, class A> static A neutral() {
   using Limits = std::numeric_limits<A>;
@@ -288,19 +288,32 @@ static void put_backward(const Args& a) {
   });
 }
 
+static bool has_shape(const Array& x, const Array& like) {
+  return x.ndim == like.ndim && std::equal(x.shape, x.shape + x.ndim, like.shape);
+}
+
 // out = the row-major position, in a shape given by params, of coordinates given one input an axis (broadcast)
 static void ravel_index(const Args& a) {
   const Array& out = a.out();
   const int64_t n = out.size();
-  const Scratch<int64_t> axis_index(n), positions(n);
-  Array dense = out;
-  dense.data = axis_index.get();
   int64_t* place = out.as<int64_t>();
   memset(place, 0, n * sizeof(int64_t));
   for (int k = 0; k < a.n_inputs; ++k) {
-    copy_array(dense, a.in(k));
-    find_positions("getitem", dense, k, a.integer(k), positions.get());
-    for (int64_t i = 0; i < n; ++i) place[i] = place[i] * a.integer(k) + positions[i];
+    const bool as_it_lies = a.in(k).contiguous() && has_shape(a.in(k), out);
+    const Scratch<int64_t> copy(as_it_lies ? 0 : n);
+    Array dense = out;
+    dense.data = as_it_lies ? a.in(k).data : copy.get();
+    if (!as_it_lies) copy_array(dense, a.in(k));
+    Indices indices("getitem", dense, k, a.integer(k));
+    parallel_ranges(n, kIndexGrain, [&](int64_t begin, int64_t end) {
+      int64_t positions[kIndexBlock];
+      for (int64_t i = begin; i < end; i += kIndexBlock) {
+        const int64_t m = end - i < kIndexBlock ? end - i : kIndexBlock;
+        if (!indices.find(i, i + m, positions)) return;
+        for (int64_t j = 0; j < m; ++j) place[i + j] = place[i + j] * a.integer(k) + positions[j];
+      }
+    });
+    indices.check();
   }
 }
 

@@ -1,6 +1,7 @@
 // What kernels that read or write by index share. A body includes it once, behind common/strided_copy.inl.
 
-constexpr int64_t kIndexGrain = 8 * 1024;  // indices: their positions stay in cache
+constexpr int64_t kIndexGrain = 8 * 1024;  // indices of a chunk
+constexpr int64_t kIndexBlock = 1024;      // whose positions stay in the first-level cache
 
 // The positions in [0, size) of n indices (negative ones count from the end), and whether one is out of range.
 template <class T> static bool to_positions(const void* indices, int64_t n, int64_t size, int64_t* positions) {
@@ -134,14 +135,18 @@ struct IndexRows {
     if (n == 0) return;
     const int64_t some = length < kIndexGrain ? kIndexGrain / length * length : only_reads ? kIndexGrain : length;
     parallel_ranges(n, only_reads || apart ? some : n, [&](int64_t begin, int64_t end) {
-      const Scratch<int64_t> positions(end - begin);
-      if (!indices.find(begin, end, positions.get())) return;
+      int64_t positions[kIndexBlock];
       const int64_t row = begin / length;
       LoopCursor<2> at(outer, outer.count, row);
-      for (int64_t i = begin, j = begin - row * length; i < end; j = 0, at.next()) {
-        const int64_t count = length - j < end - i ? length - j : end - i;
-        each_place(i, at.offsets[kX] + j * stride, positions.get() + (i - begin), count, f);
-        i += count;
+      for (int64_t block = begin, i = begin, j = begin - row * length; block < end; block = i) {
+        const int64_t last = std::min(block + kIndexBlock, end);
+        if (!indices.find(block, last, positions)) return;
+        while (i < last) {
+          const int64_t count = std::min(length - j, last - i);
+          each_place(i, at.offsets[kX] + j * stride, positions + (i - block), count, f);
+          i += count, j += count;
+          if (j == length) j = 0, at.next();
+        }
       }
     });
   }

@@ -1,6 +1,6 @@
 // Elements written or added where indices say, beside those that stay: scatter, index_add. And indices as coordinates.
-// Bound by memory. Indices are checked before anything is written; equal ones follow each other in their order,
-// whatever the number of threads.
+// Bound by memory. A result of which an index is out of range is left unfinished; equal indices follow each other in
+// their order, whatever the number of threads.
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
 
