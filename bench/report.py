@@ -242,17 +242,41 @@ def _gpu(path: Path) -> str:
 # ---- images: each table is of the machines that have measured it ----------------------------------------------------
 
 
+def _machines(results: Path, suite: str) -> list[Results]:
+    """The results of a suite on every machine that has any."""
+    return [Results.load(path) for path in sorted(results.parent.glob(f"*/{suite}.json"))]
+
+
+def _taken(found: Results) -> str:
+    """Where and with what results were taken."""
+    m = found.machine
+    versions = [pair for pair in sorted(found.versions.items()) if not pair[0].startswith("dlcore")]
+    peers = ", ".join(f"{name} {version}" for name, version in versions)
+    where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
+    return f"Medians on {where}, {peers}; commit {m['commit']}, {m['date']}.\n"
+
+
 def _everywhere(results: Path, suite: str, made: Callable[[Sequence[Measurement]], str]) -> str:
     """A table for each machine that has results of a suite."""
-    parts = []
-    for path in sorted(results.parent.glob(f"*/{suite}.json")):
-        found = Results.load(path)
-        m = found.machine
-        versions = [pair for pair in sorted(found.versions.items()) if not pair[0].startswith("dlcore")]
-        peers = ", ".join(f"{name} {version}" for name, version in versions)
-        where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
-        parts.append(f"Medians on {where}, {peers}; commit {m['commit']}, {m['date']}.\n\n{made(found.rows)}")
+    parts = [f"{_taken(found)}\n{made(found.rows)}" for found in _machines(results, suite)]
     return "\n".join(parts) or "Not measured yet.\n"
+
+
+Lines = dict[tuple[str, str], list[str]]  # (case, threads) -> the cells of one machine
+
+
+def _side_by_side(
+    results: Path, suite: str, title: str, columns: Sequence[str], made: Callable[[Sequence[Measurement]], Lines]
+) -> str:
+    """One table of all machines that have results of a suite, with columns for each."""
+    machines = _machines(results, suite)
+    if not machines:
+        return "Not measured yet.\n"
+    lines = [made(found.rows) for found in machines]
+    keys = dict.fromkeys(key for own in lines for key in own)
+    rows = [[*key, *(cell for own in lines for cell in own.get(key, [""] * len(columns)))] for key in keys]
+    header = [title, "threads", *(f"{found.machine['family']}: {name}" for found in machines for name in columns)]
+    return "\n".join([*map(_taken, machines), _table(header, rows)])
 
 
 def _means(ratios: Sequence[Sequence[float | None]]) -> list[str]:
@@ -262,16 +286,21 @@ def _means(ratios: Sequence[Sequence[float | None]]) -> list[str]:
 
 
 def cnn(load: Load, results: Path) -> str:
-    """Training steps of convolutional networks, in microseconds."""
+    """Training steps of convolutional networks, in microseconds, recorded and in the others' best ways."""
 
-    def made(found: Sequence[Measurement]) -> str:
-        engines, rows = list(dict.fromkeys(e for m in found for e in m.engines)), []
+    def made(found: Sequence[Measurement]) -> Lines:
+        lines: Lines = {}
         for m in found:
-            ratios = [_times(_ratio(m, m.own, against)) for against in (TORCH_CNN, JAX_CNN)]
-            rows.append([m.case, str(m.threads), *(_median(m, e, "us") for e in engines), *ratios])
-        return _table(["µs each", "threads", *engines, "recorded over the best torch", "over the best JAX"], rows)
+            cells = [_median(m, m.own, "us")]
+            for against in (TORCH_CNN, JAX_CNN):
+                best = _best(m, against)
+                ratio = _times(_ratio(m, m.own, against))
+                cells.append("" if best is None else f"{_median(m, best, 'us')} ({ratio})")
+            lines[m.case, str(m.threads)] = cells
+        return lines
 
-    return _everywhere(results, "cnn", made)
+    columns = ("recorded", "the best torch (ratio)", "the best JAX (ratio)")
+    return _side_by_side(results, "cnn", "µs each", columns, made)
 
 
 def gpt(load: Load, results: Path) -> str:
@@ -297,22 +326,27 @@ def gpt(load: Load, results: Path) -> str:
 
 def _layers(results: Path, suite: str, against: dict[str, Sequence[str]]) -> str:
     """A line for each layer: forward, and with both gradients."""
+    modes = ("forward", "both")
 
-    def made(found: Sequence[Measurement]) -> str:
-        layers: dict[tuple[str, int], dict[str, Measurement]] = {}
+    def made(found: Sequence[Measurement]) -> Lines:
+        layers: dict[tuple[str, str], dict[str, Measurement]] = {}
         for m in found:
             name, _, mode = m.case.rpartition(" ")
-            layers.setdefault((name, m.threads), {})[mode] = m
-        rows, ratios = [], []
-        for (name, threads), modes in layers.items():
-            pair = [modes[mode] for mode in ("forward", "both") if mode in modes]
-            ratios.append([_ratio(m, "dlcore", engines) for m in pair for engines in against.values()])
-            rows.append([name, str(threads), *(_median(m, "dlcore", "us") for m in pair), *map(_times, ratios[-1])])
-        rows.append(["geometric mean", "", "", "", *_means(ratios)])
-        over = [f"{mode} over {name}" for mode in ("forward", "with gradients") for name in against]
-        return _table(["layer (µs)", "threads", "forward", "with gradients", *over], rows)
+            layers.setdefault((name, str(m.threads)), {})[mode] = m
+        lines: Lines = {}
+        ratios: dict[str, list[list[float | None]]] = {mode: [] for mode in modes}
+        for key, timed in layers.items():
+            lines[key] = []
+            for mode in modes:
+                m = timed[mode]
+                ratios[mode].append([_ratio(m, "dlcore", engines) for engines in against.values()])
+                lines[key].append(f"{_median(m, 'dlcore', 'us')} ({', '.join(map(_times, ratios[mode][-1]))})")
+        lines["geometric mean", ""] = [f"({', '.join(_means(ratios[mode]))})" for mode in modes]
+        return lines
 
-    return _everywhere(results, suite, made)
+    over = ", ".join(f"over {name}" for name in against)
+    columns = [f"{mode} ({over})" for mode in ("forward", "with gradients")]
+    return _side_by_side(results, suite, "layer (µs)", columns, made)
 
 
 def conv(load: Load, results: Path) -> str:

@@ -116,25 +116,46 @@ def _against(m: Measurement, library: str) -> str:
     return "" if found is None else f"{found:.2f}x"
 
 
-def _everything(rows: Sequence[Measurement]) -> str:
+def _elsewhere(m: Measurement, found: Sequence[dict[str, Measurement]]) -> list[str]:
+    """Its time and its ratio to the fastest on other machines."""
+    cells = []
+    for own in found:
+        there = own.get(m.case)
+        factor = None if there is None else ratio(there)
+        cells += ["" if there is None else time(there.seconds), "" if factor is None else f"{factor:.2f}x"]
+    return cells
+
+
+def _everything(rows: Sequence[Measurement], others: Sequence[Results]) -> str:
     found = sorted(rows, key=lambda m: (m.family, m.row, SIZES.index(m.why)))
-    table = [[_name(m), m.why, time(m.seconds), *(_against(m, lib) for lib in LIBRARIES)] for m in found]
-    return _table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES)], table)
+    there = [{m.case: m for m in other.rows} for other in others]
+    table = [
+        [_name(m), m.why, time(m.seconds), *(_against(m, lib) for lib in LIBRARIES), *_elsewhere(m, there)]
+        for m in found
+    ]
+    more = [f"{o.machine['family']}: {what}" for o in others for what in ("dlcore", "over the fastest")]
+    return _table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES), *more], table)
 
 
-def page(results: Results, known: dict[str, str]) -> str:
-    """The page's text."""
-    m, rows = results.machine, results.rows
+def _taken(results: Results) -> str:
+    """Where and with what results were taken."""
+    m = results.machine
     versions = ", ".join(f"{name} {results.versions[name]}" for name in LIBRARIES if name in results.versions)
     where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
+    return f"on {where}, Python {m['python']}, {versions}; commit {m['commit']}, {m['date']}."
+
+
+def page(results: Results, known: dict[str, str], others: Sequence[Results] = ()) -> str:
+    """The page's text; ``others``: results of other machines, which stand beside these."""
+    rows = results.rows
     noise = statistics.median(x.noise for x in rows)
     parts = [
         HEAD,
-        f"Medians on {where}, Python {m['python']}, {versions}; commit {m['commit']}, {m['date']}.",
+        f"Medians {_taken(results)}",
         f"Two processes of dlcore differ by {noise:.1%} in the median.\n",
         "## By family\n\nGeometric means over the fastest of the three.\n", _families(rows),
         f"## Below {ENOUGH}\n", _below(rows, known),
-        "## All\n", _everything(rows),
+        "## All\n", *(f"Beside them those {_taken(other)}\n" for other in others), _everything(rows, others),
     ]  # fmt: skip
     return "\n".join(parts)
 
@@ -142,4 +163,5 @@ def page(results: Results, known: dict[str, str]) -> str:
 def write_page(table: Path) -> None:
     """Rewrites the page from the results of a machine, where there are any."""
     if table.exists():
-        write(PAGE, page(Results.load(table), causes(CAUSES.read_text())))
+        others = [path for path in sorted(table.parents[1].glob(f"*/{table.name}")) if path != table]
+        write(PAGE, page(Results.load(table), causes(CAUSES.read_text()), [Results.load(path) for path in others]))

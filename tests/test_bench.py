@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from dlcore.ops import operations
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: `bench` is not installed, dlcore may be
 table = pytest.importorskip("bench.table", reason="needs the source tree")
+report = pytest.importorskip("bench.report", reason="needs the source tree")
 OWN_OPERATION = """
 import math
 from dlcore.op import Sample, Spec, floating, operation
@@ -444,6 +446,10 @@ def test_a_row_that_lists_no_sizes_is_timed_at_its_largest_sample(own):
     assert isinstance(op, Op) and [c.shape for c in cases([op], [float32], ["forward"])] == ["33x65"]
 
 
+TIMED = Measurement("", "", "", "", "float32", "program", "warm", 1, "cpu", 0.0, 0.0, 0, engines={
+    "dlcore": Timing(2e-6, 2e-6, 2e-6, 1, 0.0), "torch": Timing(6e-6, 6e-6, 6e-6, 1, 0.0)})  # fmt: skip
+
+
 # ---- the table of every operation ---------------------------------------------------------------------------------
 
 
@@ -469,3 +475,19 @@ def test_the_table_holds_a_function_against_the_best_library_and_tells_causes():
     assert "0.50x" in text and "| because |" in text and "| **all** |  |  |  | 1 | 0.50x | 1 |" in text
     m.engines.update({"numpy out": m.engines["numpy"], "numpy": m.engines["dlcore"]})
     assert "it is given the memory of the result" in table.table_page.page(results, {"stack, 8": "unused"})
+    other = Results({**results.machine, "family": "g"}, results.versions, [])
+    text = table.table_page.page(results, {}, [other])
+    assert "| g: dlcore | g: over the fastest |" in text and "Beside them those on p (family g" in text
+
+
+def test_machines_stand_side_by_side(tmp_path):
+    def made(family, case):
+        rows = [replace(TIMED, case=f"{case} {mode}") for mode in ("forward", "both")]
+        where = {"processor": "p", "family": family, "cores": 1, "vectors": "v", "commit": "c", "date": "d"}
+        return Results(where, {"torch": "2"}, rows)
+
+    for family, case in (("f", "pool"), ("g", "norm")):
+        made(family, case).save(tmp_path / family / "pools")
+    text = report.pools(None, tmp_path / "f")
+    assert "| layer (µs) | threads | f: forward (over torch) | f: with gradients (over torch) | g: forward" in text
+    assert "| pool | 1 | 2 (3.00x) | 2 (3.00x) |  |  |" in text and "| norm | 1 |  |  | 2 (3.00x) | 2 (3.00x) |" in text
