@@ -86,10 +86,13 @@ template <class S> struct BroadBlock {
   const bool copies_b = !reads_in_place(p);
   const FinishFunction<S> finish = finish_for(p);
 
-  // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load.
+  // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load. Where two
+  // multiply-adds of half vectors are done at once, half a vector at the end has a tile of its own.
   void run() const {
     Room<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
-    const int64_t vectors = ceil_div(columns, L);
+    const int64_t over = columns % L;
+    const bool half = product_tiles() == Tiles::mixed && columns > L && over > 0 && over <= L / 2;
+    const int64_t end = half ? j1 - over : j1, vectors = ceil_div(end - j0, L);
     int64_t fours = vectors / 4, threes = 0, rest = 0;
     switch (vectors % 4) {
       case 3: threes = 1; break;
@@ -99,11 +102,12 @@ template <class S> struct BroadBlock {
         else if (fours == 1) fours = 0, threes = 1, rest = 2;
         else rest = 1;
     }
-    const int64_t first = std::min(j1, j0 + fours * 4 * L), second = std::min(j1, first + threes * 3 * L);
+    const int64_t first = std::min(end, j0 + fours * 4 * L), second = std::min(end, first + threes * 3 * L);
     run_region<4>(j0, first, sums.get());
     run_region<3>(first, second, sums.get());
-    if (rest == 2) run_region<2>(second, j1, sums.get());
-    else run_region<1>(second, j1, sums.get());
+    if (rest == 2) run_region<2>(second, end, sums.get());
+    else run_region<1>(second, end, sums.get());
+    run_region<1>(end, j1, sums.get());
   }
 
   template <int NV> void run_region(int64_t from, int64_t to, T* sums) const {

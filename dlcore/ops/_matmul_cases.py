@@ -41,6 +41,7 @@ def samples() -> Iterator[Sample]:
     yield Sample((15, 70), (70, 33), why="one more than a tile")
     yield Sample((3, 1), (1, 5), why="one product an element")
     yield Sample((20, 9), (9, 7), why="half a vector")
+    yield Sample((60, 9), (9, 21), why="half a vector behind a whole one")
     yield Sample((4, 40), (40, 4), why="few rows and columns")
     yield Sample((2, 3, 4, 5), (2, 3, 5, 6), why="two axes of batch")
     yield Sample((1, 40), (40, 200), why="row, wide")
