@@ -256,17 +256,14 @@ template <class T> struct DepthwisePlanes {
   }
 };
 
-template <class S> static bool run_depthwise(const Planes<S>& p) {
-  if (DepthwiseRows<S>::take(p)) {
-    DepthwiseRows<S>{p}.run();
+template <class T> static bool run_depthwise(const Planes<T>& p) {
+  if (DepthwiseRows<T>::take(p)) {
+    DepthwiseRows<T>{p}.run();
     return true;
   }
-  if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (!Lanes<S>::take(p.source, p.target, p.y, p.x, p.groups, kLanePlaces)) return false;
-    DepthwisePlanes<S>{p}.run();
-    return true;
-  }
-  return false;
+  if (!Lanes<T>::take(p.source, p.target, p.y, p.x, p.groups, kLanePlaces)) return false;
+  DepthwisePlanes<T>{p}.run();
+  return true;
 }
 
 // ---- the gradient of the weight ------------------------------------------------------------------------------------
@@ -364,11 +361,8 @@ template <class T> struct DepthwiseSums {
   }
 };
 
-template <class S> static bool run_depthwise(const WeightSums<S>& p) {
-  if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (!Lanes<S>::take(p.source, p.output, p.y, p.x, p.groups, kLanePlane)) return false;
-    DepthwiseSums<S>{p}.run();
-    return true;
-  }
-  return false;
+template <class T> static bool run_depthwise(const WeightSums<T>& p) {
+  if (!Lanes<T>::take(p.source, p.output, p.y, p.x, p.groups, kLanePlane)) return false;
+  DepthwiseSums<T>{p}.run();
+  return true;
 }

@@ -131,23 +131,18 @@ template <class T> static inline void zero_line(T* to, int64_t n) {
 }
 
 // n elements, `stride` apart in memory, side by side; nothing beyond them is touched.
-template <class S> static void copy_line(compute_t<S>* to, const S* from, int64_t stride, int64_t n) {
-  using T = compute_t<S>;
+template <class T> static void copy_line(T* to, const T* from, int64_t stride, int64_t n) {
   constexpr int L = kLanes<T>;
   if (stride == 1) {
-    if constexpr (std::is_same_v<S, T>) {
-      for (int64_t i = 0; i + L <= n; i += L) vstore(to + i, vload(from + i));
-      if (n >= L && n % L == 0) return;
-      if (n >= L) vstore(to + n - L, vload(from + n - L));
-      else vstore_first(to, vload_first(from, static_cast<int>(n)), static_cast<int>(n));
-    } else {
-      load_block(to, from, n);
-    }
+    for (int64_t i = 0; i + L <= n; i += L) vstore(to + i, vload(from + i));
+    if (n >= L && n % L == 0) return;
+    if (n >= L) vstore(to + n - L, vload(from + n - L));
+    else vstore_first(to, vload_first(from, static_cast<int>(n)), static_cast<int>(n));
   } else if (stride == 2) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) to[i] = load(from + 2 * i);
+    for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
   } else {
-    for (int64_t i = 0; i < n; ++i) to[i] = load(from + i * stride);
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
   }
 }
 
@@ -164,7 +159,7 @@ struct Copies {
   int64_t elements(int64_t planes) const { return planes * phases() * size; }
 
   // One plane; `from` is its first element. The places outside of the source hold zeros.
-  template <class S> void fill(compute_t<S>* to, const S* from, const Images& source, const Band& band) const {
+  template <class T> void fill(T* to, const T* from, const Images& source, const Band& band) const {
     for (const int64_t fy : y.phases) {
       for (const int64_t fx : x.phases) {
         fill_phase(to, from, source, band, fy + y.origin, fx + x.origin);
@@ -184,8 +179,8 @@ struct Copies {
     return {std::min(first, n), std::min(std::max(last, first), n)};
   }
 
-  template <class S>
-  void fill_phase(compute_t<S>* to, const S* from, const Images& source, const Band& band, int64_t top,
+  template <class T>
+  void fill_phase(T* to, const T* from, const Images& source, const Band& band, int64_t top,
                   int64_t left) const {
     const int64_t rows = band.y1 - band.y0 + y.reach, columns = band.x1 - band.x0 + x.reach;
     const Range down = inside(band.y0 * y.step + top, y.step, rows, source.height);

@@ -223,11 +223,8 @@ template <class T> struct ImagePlanes {
   }
 };
 
-template <class S> static bool run_images(const Planes<S>& p, const compute_t<S>* packs) {
-  if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (!ImagePlanes<S>::take(p)) return false;
-    ImagePlanes<S>{p, packs}.run();
-    return true;
-  }
-  return false;
+template <class T> static bool run_images(const Planes<T>& p, const T* packs) {
+  if (!ImagePlanes<T>::take(p)) return false;
+  ImagePlanes<T>{p, packs}.run();
+  return true;
 }

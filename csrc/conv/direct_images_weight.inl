@@ -118,11 +118,8 @@ template <class T> struct ImageSums {
   }
 };
 
-template <class S> static bool run_images(const WeightSums<S>& p) {
-  if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (!ImageSums<S>::take(p)) return false;
-    ImageSums<S>{p}.run();
-    return true;
-  }
-  return false;
+template <class T> static bool run_images(const WeightSums<T>& p) {
+  if (!ImageSums<T>::take(p)) return false;
+  ImageSums<T>{p}.run();
+  return true;
 }

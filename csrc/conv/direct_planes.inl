@@ -16,46 +16,33 @@ struct Phase {
 };
 
 // Results of one output at a band of positions, on their way to memory.
-template <class S> struct Stored {
-  const compute_t<S>* from;
+template <class T> struct Stored {
+  const T* from;
   int64_t pitch, rows, columns;
-  S *to, *pre;
+  T *to, *pre;
   int64_t row, pixel;  // strides of the target
   int64_t spill;       // elements of each later row, where they follow: they may be overwritten, for they come last
 };
 
-template <class A, class S> static void store_plane(const Stored<S>& p) {
-  using T = compute_t<S>;
+template <class A, class T> static void store_plane(const Stored<T>& p) {
   constexpr int L = kLanes<T>;
-  constexpr bool same = std::is_same_v<S, T>;
   for (int64_t r = 0; r < p.rows; ++r) {
     const T* from = p.from + r * p.pitch;
     const int64_t end = p.columns + (p.rows - 1 - r) * p.spill;
-    const auto put = [&](S* plane, int64_t j, const T* value) DLCORE_MAP {
-      S* to = plane + r * p.row;
+    const auto put = [&](T* plane, int64_t j, const T* value) DLCORE_MAP {
+      T* to = plane + r * p.row;
       const int n = static_cast<int>(std::min<int64_t>(L, p.columns - j));
       if (p.pixel != 1) {
-        for (int l = 0; l < n; ++l) store(to + (j + l) * p.pixel, value[l]);
-      } else if constexpr (!same) {
-        S result[L];
-        store_block(result, value, L);
-        __builtin_memcpy(to + j, result, static_cast<size_t>(n) * sizeof(S));
+        for (int l = 0; l < n; ++l) to[(j + l) * p.pixel] = value[l];
+      } else if (j + L <= end) {
+        vstore(to + j, vload(value));
       } else {
-        if (j + L <= end) vstore(to + j, vload(value));
-        else vstore_first(to + j, vload(value), n);
+        vstore_first(to + j, vload(value), n);
       }
     };
     for (int64_t j = 0; j < p.columns; j += L) {
       T value[L];
       for (int l = 0; l < L; ++l) value[l] = from[j + l];
-      if constexpr (!same) {
-#pragma omp simd
-        for (int l = 0; l < L; ++l) {
-          S s;
-          store(&s, value[l]);
-          value[l] = load(&s);
-        }
-      }
       if (p.pre) put(p.pre, j, value);
       if constexpr (!std::is_same_v<A, activation::none>) {
 #pragma omp simd
@@ -66,26 +53,25 @@ template <class A, class S> static void store_plane(const Stored<S>& p) {
   }
 }
 
-template <class S> struct Planes;
-template <class S> static bool run_depthwise(const Planes<S>& planes);  // whether it was one for direct_depthwise.inl
-template <class S> static bool run_images(const Planes<S>& planes, const compute_t<S>* packs);  // or direct_images.inl
+template <class T> struct Planes;
+template <class T> static bool run_depthwise(const Planes<T>& planes);  // whether it was one for direct_depthwise.inl
+template <class T> static bool run_images(const Planes<T>& planes, const T* packs);  // or direct_images.inl
 
-template <class S> struct Planes {
-  using T = compute_t<S>;
+template <class T> struct Planes {
   static constexpr int L = kLanes<T>;
 
   const Images source, target;
   const Axis y, x;
   const int64_t groups, in, out;
-  const S *from, *weights, *bias;
+  const T *from, *weights, *bias;
   const int64_t weight_group, weight_out, weight_in;  // strides; the taps of one are adjacent
-  S *to, *pre;
+  T *to, *pre;
   const Activation activation;
 
   const Bands bands = cut_bands(y, x, in, std::max<int64_t>(1, 8 / std::max<int64_t>(1, source.count * groups)));
   const Copies copies{y, x, bands};
-  const bool lies_right = std::is_same_v<S, T> && y.step == 1 && x.step == 1 && y.origin == 0 && x.origin == 0 &&
-                          source.pixel == 1 && bands.across() == 1 && copies.width == source.width &&
+  const bool lies_right = y.step == 1 && x.step == 1 && y.origin == 0 && x.origin == 0 && source.pixel == 1 &&
+                          bands.across() == 1 && copies.width == source.width &&
                           y.positions() + y.reach <= source.height;
   std::vector<Phase> phases = {};
   int64_t packed = 0, taps = 0;  // elements of all packed weights; taps of all phases, for one output
@@ -124,9 +110,9 @@ template <class S> struct Planes {
           T* pack = packs + phase.packed + (g * out + first) * n;
           for (int64_t o = first; o < last;) {
             const int64_t q = 1 << output_size(last - o);
-            const S* w = weights + g * weight_group + o * weight_out;
+            const T* w = weights + g * weight_group + o * weight_out;
             for (int64_t k = 0; k < n; ++k) {
-              for (int64_t i = 0; i < q; ++i) *pack++ = load(w + i * weight_out + phase.place[static_cast<size_t>(k)]);
+              for (int64_t i = 0; i < q; ++i) *pack++ = w[i * weight_out + phase.place[static_cast<size_t>(k)]];
             }
             o += q;
           }
@@ -143,8 +129,8 @@ template <class S> struct Planes {
     if (run_images(*this, packs.get())) return;
     const int64_t items = source.count * groups * bands.count();
     const int64_t work = bands.rows * copies.width * out * taps;
-    const auto store = with_activation(activation, [](auto a) -> void (*)(const Stored<S>&) {
-      return store_plane<decltype(a), S>;
+    const auto store = with_activation(activation, [](auto a) -> void (*)(const Stored<T>&) {
+      return store_plane<decltype(a), T>;
     });
     parallel_ranges(items, std::max<int64_t>(1, kPartWork / (work + 1)), [&](int64_t begin, int64_t end) {
       Scratch<T> copy(copies.elements(in) + 2 * L), sums(kMostOutputs * sums_row() + L);
@@ -160,7 +146,7 @@ template <class S> struct Planes {
   int64_t sums_row() const { return (bands.rows * copies.width + L - 1) / L * L; }
 
   // Whether a band can be read in the source itself: vectors must not reach beyond its last element.
-  bool reads_source(const S* first, int64_t rows, int64_t columns) const {
+  bool reads_source(const T* first, int64_t rows, int64_t columns) const {
     if (!lies_right) return false;
     const int64_t run = (rows - 1) * source.width + columns, last = (in - 1) * source.plane + y.reach * source.row;
     return first + last + x.reach + (run + L - 1) / L * L <= from + source.count * source.image;
@@ -170,12 +156,9 @@ template <class S> struct Planes {
   void run_item(int64_t n, int64_t g, int64_t number, const T* packs, T* copy, T* sums, Store store,
                 int64_t& zeroed) const {
     const Band band = bands[number];
-    const S* first = from + n * source.image + g * in * source.plane;
+    const T* first = from + n * source.image + g * in * source.plane;
     const bool in_place = reads_source(first + band.y0 * source.row, band.y1 - band.y0, band.x1 - band.x0);
-    const T* read = copy;
-    if constexpr (std::is_same_v<S, T>) {
-      if (in_place) read = first + band.y0 * source.row;
-    }
+    const T* read = in_place ? first + band.y0 * source.row : copy;
     if (!in_place && zeroed != number) zero_line(copy, copies.elements(in)), zeroed = number;
     for (int64_t i = 0; !in_place && i < in; ++i) {
       copies.fill(copy + copies.elements(i), first + i * source.plane, source, band);
@@ -188,7 +171,7 @@ template <class S> struct Planes {
       const int64_t at = n * target.image + g * out * target.plane + (band.y0 * y.spread + phase.y) * target.row +
                          (band.x0 * x.spread + phase.x) * target.pixel;
       const int64_t vectors = ((rows - 1) * copies.width + columns + L - 1) / L, k = phase.place.size();
-      Stored<S> stored{nullptr, copies.width, rows, columns, nullptr, nullptr, row, pixel, 0};
+      Stored<T> stored{nullptr, copies.width, rows, columns, nullptr, nullptr, row, pixel, 0};
       if (pixel == 1 && row == columns) stored.spill = columns;  // so the band is as wide as the target
       const DirectTap* walk = (in_place ? phase.in_place : phase.copied).data();
       const T* pack = packs + phase.packed + g * out * k;
@@ -210,7 +193,7 @@ template <class S> struct Planes {
   void run_block(int size, const T* read, const DirectTap* walk, int64_t k, const T* pack, int64_t output,
                  int64_t vectors, T* sums) const {
     T first[kMostOutputs] = {};
-    for (int i = 0; bias && i < 1 << size; ++i) first[i] = load(bias + output + i);
+    for (int i = 0; bias && i < 1 << size; ++i) first[i] = bias[output + i];
     DirectTile<T> tile{read, walk, k, pack, first, sums, sums_row()};
     for (int64_t parts = (vectors + kVectorsOf[size] - 1) / kVectorsOf[size]; parts > 0; --parts) {
       const int64_t v = (vectors + parts - 1) / parts;  // tiles of about the same size
@@ -237,32 +220,32 @@ static inline int64_t kernel_length(const Array& weights, int axis) {
 }
 
 // The size of the target may leave nothing to be done; what is left to sum may be nothing too.
-template <class S> static void forward(const Args& a) {
+template <class T> static void forward(const Args& a) {
   const Array &x = a.in(0), &w = a.in(1), &bias = a.in(2), &out = a.out(0);
   const bool last = a.integer(0) == 1;
   const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
   const Images source(x, last), target(out, last);
   const Steps sy(a, 3, x.ndim - 2, 0), sx(a, 3, x.ndim - 2, 1);
   if (out.size() == 0) return;
-  Planes<S>{source, target,
+  Planes<T>{source, target,
             forward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
             forward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
-            groups, source.planes / groups, target.planes / groups, x.as<S>(), w.as<S>(), bias.as<S>(),
-            target.planes / groups * w.shape[1] * taps, w.shape[1] * taps, taps, out.as<S>(),
-            a.n_arrays > a.n_inputs + 1 ? a.out(1).as<S>() : nullptr, static_cast<Activation>(a.integer(2))}.run();
+            groups, source.planes / groups, target.planes / groups, x.as<T>(), w.as<T>(), bias.as<T>(),
+            target.planes / groups * w.shape[1] * taps, w.shape[1] * taps, taps, out.as<T>(),
+            a.n_arrays > a.n_inputs + 1 ? a.out(1).as<T>() : nullptr, static_cast<Activation>(a.integer(2))}.run();
 }
 
-template <class S> static void input_gradient(const Args& a) {
+template <class T> static void input_gradient(const Args& a) {
   const Array &dout = a.in(0), &w = a.in(1), &dx = a.out(0);
   const bool last = a.integer(0) == 1;
   const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
   const Images source(dout, last), target(dx, last);
   const Steps sy(a, 3, dx.ndim - 2, 0), sx(a, 3, dx.ndim - 2, 1);
   if (dx.size() == 0) return;
-  Planes<S>{source, target,
+  Planes<T>{source, target,
             backward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
             backward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
-            groups, source.planes / groups, target.planes / groups, dout.as<S>(), w.as<S>(), nullptr,
-            source.planes / groups * w.shape[1] * taps, taps, w.shape[1] * taps, dx.as<S>(), nullptr,
+            groups, source.planes / groups, target.planes / groups, dout.as<T>(), w.as<T>(), nullptr,
+            source.planes / groups * w.shape[1] * taps, taps, w.shape[1] * taps, dx.as<T>(), nullptr,
             Activation::none}.run();
 }

@@ -98,11 +98,10 @@ template <class T> struct RowTiles {
   }
 };
 
-template <class S> struct DepthwiseRows {
-  using T = compute_t<S>;
+template <class T> struct DepthwiseRows {
   static constexpr int L = kLanes<T>;
 
-  const Planes<S>& p;
+  const Planes<T>& p;
   const int64_t height = p.y.positions(), width = p.x.positions();  // of the target
   const int64_t lead = (p.x.origin % L + L) % L;                    // so that the first column of the source is aligned
   const int64_t pitch = (lead + width + p.x.reach + L - 1) / L * L;
@@ -113,7 +112,7 @@ template <class S> struct DepthwiseRows {
   std::vector<int64_t> columns = {};  // offsets of the taps of a line
 
   // Whether the rows of a kernel follow each other on the lines of the source, downwards or upwards.
-  static bool take(const Planes<S>& p) {
+  static bool take(const Planes<T>& p) {
     const bool strided = p.x.step * p.x.spread * p.y.step * p.y.spread != 1;
     if (p.in != 1 || p.out != 1 || p.source.pixel != 1 || strided) return false;
     return p.x.positions() >= L && p.y.reach == p.y.kernel - 1;
@@ -122,8 +121,8 @@ template <class S> struct DepthwiseRows {
   void run() {
     for (const AxisTap& tap : p.x.taps[0]) columns.push_back(tap.shift);
     const int64_t work = rows * width * taps, grain = std::max<int64_t>(1, kPartWork / (work + 1));
-    const auto store = with_activation(p.activation, [](auto a) -> void (*)(const Stored<S>&) {
-      return store_plane<decltype(a), S>;
+    const auto store = with_activation(p.activation, [](auto a) -> void (*)(const Stored<T>&) {
+      return store_plane<decltype(a), T>;
     });
     parallel_ranges(p.source.count * p.groups * bands, grain, [&](int64_t begin, int64_t end) {
       Scratch<T> copy((rows + p.y.reach) * pitch), sums(rows * width + L), weights(taps);
@@ -132,13 +131,11 @@ template <class S> struct DepthwiseRows {
         const int64_t plane = item / bands, c = plane % p.groups;
         const int64_t first = height * (item % bands) / bands, last = height * (item % bands + 1) / bands;
         fill(copy.get(), p.from + plane * p.source.plane, first, last - first + p.y.reach);
-        for (int64_t k = 0; k < taps; ++k) weights[k] = load(p.weights + c * taps + k);
+        for (int64_t k = 0; k < taps; ++k) weights[k] = p.weights[c * taps + k];
         const int64_t at = plane * p.target.plane + first * p.target.row;
-        if constexpr (std::is_same_v<S, T>) {
-          if (!p.pre && p.activation == Activation::none) {
-            compute(copy.get(), weights.get(), c, last - first, p.to + at);
-            continue;
-          }
+        if (!p.pre && p.activation == Activation::none) {
+          compute(copy.get(), weights.get(), c, last - first, p.to + at);
+          continue;
         }
         compute(copy.get(), weights.get(), c, last - first, sums.get());
         store({sums.get(), width, last - first, width, p.to + at, p.pre ? p.pre + at : nullptr, p.target.row, 1, 0});
@@ -148,7 +145,7 @@ template <class S> struct DepthwiseRows {
 
  private:
   // `count` lines of a plane, the first one at row `first` of the target. Around them are zeros already.
-  void fill(T* copy, const S* from, int64_t first, int64_t count) const {
+  void fill(T* copy, const T* from, int64_t first, int64_t count) const {
     const int64_t x0 = std::min(std::max<int64_t>(0, p.x.origin), p.source.width);
     const int64_t x1 = std::clamp(p.x.origin + width + p.x.reach, x0, p.source.width);
     T* to = copy + lead + x0 - p.x.origin;
@@ -172,7 +169,7 @@ template <class S> struct DepthwiseRows {
     const bool upwards = p.y.taps[0][0].shift != 0;
     const RowTiles<T> tiles(p.y.kernel, p.x.kernel, count, static_cast<int>(v));
     RowTile<T> tile{nullptr, upwards ? -pitch : pitch, columns.data(), p.y.kernel, p.x.kernel, weights,
-                    p.bias ? load(p.bias + channel) : T(0), nullptr, upwards ? -width : width};
+                    p.bias ? p.bias[channel] : T(0), nullptr, upwards ? -width : width};
     for (int64_t r = 0; r < count; r += tiles.rows) {
       const int64_t row = std::min(r, count - tiles.rows) + (upwards ? tiles.rows - 1 : 0);  // the tile's first one
       for (int64_t j = 0; j < width; j += v * L) {

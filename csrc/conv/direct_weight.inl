@@ -103,19 +103,18 @@ constexpr WeightTiles<T> make_weight_tiles(std::integer_sequence<int, I...>) {
 template <class T, bool kVectors>
 constexpr WeightTiles<T> kWeightTiles = make_weight_tiles<T, kVectors>(std::make_integer_sequence<int, kOutputSizes>());
 
-template <class S> struct WeightSums;
-template <class S> static bool run_depthwise(const WeightSums<S>& sums);
-template <class S> static bool run_images(const WeightSums<S>& sums);
+template <class T> struct WeightSums;
+template <class T> static bool run_depthwise(const WeightSums<T>& sums);
+template <class T> static bool run_images(const WeightSums<T>& sums);
 
-template <class S> struct WeightSums {
-  using T = compute_t<S>;
+template <class T> struct WeightSums {
   static constexpr int L = kLanes<T>;
 
   const Images source, output;
   const Axis y, x;
   const int64_t groups, in, out;
-  const S *from, *dout;
-  S* to;
+  const T *from, *dout;
+  T* to;
 
   const Bands bands = cut_bands(y, x, in, 1);
   const Copies copies{y, x, bands};
@@ -182,7 +181,7 @@ template <class S> struct WeightSums {
  private:
   // dout of a band in rows as far apart as those of the copies of x; between them are zeros.
   void fill_dout(T* rows, int64_t n, int64_t g, const Band& band) const {
-    const S* first = dout + n * output.image + g * out * output.plane + band.y0 * output.row + band.x0 * output.pixel;
+    const T* first = dout + n * output.image + g * out * output.plane + band.y0 * output.row + band.x0 * output.pixel;
     const int64_t columns = band.x1 - band.x0;
     for (int64_t o = 0; o < out; ++o) {
       T* row = rows + o * dout_row;
@@ -203,7 +202,7 @@ template <class S> struct WeightSums {
         zero_line(rows, dout_band);
         zeroed[u - begin] = u % bands.count();
       }
-      const S* first = from + n * source.image + g * in * source.plane;
+      const T* first = from + n * source.image + g * in * source.plane;
       for (int64_t i = 0; i < in; ++i) copies.fill(copy + copies.elements(i), first + i * source.plane, source, band);
       zero += not_finite(copy);
       fill_dout(rows, n, g, band);
@@ -251,15 +250,15 @@ template <class S> struct WeightSums {
   }
 };
 
-template <class S> static void weight_gradient(const Args& a) {
+template <class T> static void weight_gradient(const Args& a) {
   const Array &x = a.in(0), &dout = a.in(1), &dw = a.out(0);
   const bool last = a.integer(0) == 1;
   const int64_t groups = a.integer(1);
   const Images source(x, last), output(dout, last);
   const Steps sy(a, 3, x.ndim - 2, 0), sx(a, 3, x.ndim - 2, 1);
   if (dw.size() == 0) return;
-  WeightSums<S>{source, output,
+  WeightSums<T>{source, output,
                 forward_axis(source.height, output.height, kernel_length(dw, 0), sy.stride, sy.before, sy.dilation),
                 forward_axis(source.width, output.width, kernel_length(dw, 1), sx.stride, sx.before, sx.dilation),
-                groups, source.planes / groups, output.planes / groups, x.as<S>(), dout.as<S>(), dw.as<S>()}.run();
+                groups, source.planes / groups, output.planes / groups, x.as<T>(), dout.as<T>(), dw.as<T>()}.run();
 }
