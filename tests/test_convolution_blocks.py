@@ -24,7 +24,7 @@ SHAPES = {  # images, weight, stride, padding, dilation, groups
     "depthwise, high kernels": ((1, 3, 9, 70), (3, 1, 6, 4), (1, 1), (2, 3, 0, 3), (1, 1), 3),
     "depthwise, low kernels": ((1, 3, 18, 65), (3, 1, 2, 3), (1, 1), (0, 0, 4, 4), (1, 2), 3),
     "depthwise, bands": ((1, 2, 95, 330), (2, 1, 5, 5), (1, 1), (6, 2, 1, 7), (1, 1), 2),
-    "depthwise, blocks of channels": ((34, 37, 11, 12), (37, 1, 3, 2), (2, 1), (1, 1, 0, 1), (1, 1), 37),
+    "depthwise, blocks of channels": ((34, 37, 21, 22), (37, 1, 3, 3), (2, 1), (1, 1, 0, 1), (1, 1), 37),
     "planes": ((1, 16, 9, 24, 20), (32, 16, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
     "padding and nothing else": ((2, 16, 3, 4), (16, 16, 2, 2), (2, 2), (6, 5, 4, 7), (1, 1), 1),
     "many images": ((46, 8, 15, 13), (13, 8, 3, 3), (1, 1), (0, 0, 0, 0), (1, 1), 1),
@@ -59,6 +59,17 @@ def test_every_part_is_there_once(name, layout, threads):
         (conv_weight(dl.tensor(x), dl.tensor(y), kernel=filters[2:], **rest), weight_of(x, y, filters[2:], **rest)),
     ):
         np.testing.assert_array_equal(np.asarray(got), wanted)
+
+
+def test_16_bit_images_that_are_widened_in_parts():
+    rng = np.random.default_rng(0)
+    x, y, weight = (rng.integers(-2, 3, s).astype(np.float32) for s in ((67, 16, 24, 24),) * 2 + ((16, 1, 3, 3),))
+    rest = {"stride": (1, 1), "padding": (1,) * 4, "dilation": (1, 1), "groups": 16, "layout": "NCHW"}
+    wide = output_of(x, weight, **rest), weight_of(x, y, (3, 3), **rest)
+    x, y, weight = (dl.tensor(a).astype(dl.bfloat16) for a in (x, y, weight))
+    for got, wanted in zip((conv(x, weight, **rest), conv_weight(x, y, kernel=(3, 3), **rest)), wide, strict=True):
+        rounded = dl.tensor(wanted.astype(np.float32)).astype(dl.bfloat16)
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(rounded))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
