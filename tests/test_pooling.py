@@ -193,7 +193,7 @@ def trained(model, x, capture):
 @pytest.mark.parametrize("images", [3, 31])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_blocks_train_in_merged_launches(layout, images, pool):
-    """The gradient of a ReLU goes by the maxima."""
+    """The gradient of a ReLU goes by the maxima, which are taken before results are written where lanes are images."""
     shape = (images, 2, 23, 21) if layout == "NCHW" else (images, 23, 21, 2)
     x = RNG.standard_normal(shape).astype(np.float32)
     x.reshape(-1)[::401] = NAN if images == 3 else 0
@@ -205,6 +205,31 @@ def test_blocks_train_in_merged_launches(layout, images, pool):
     assert results[0][0] == results[1][0]
     launches = results[1][1]
     assert launches.count("max_pool_backward + relu") == 2 and "relu_backward" not in launches
+    side_by_side = len(pool) < 3
+    together = launches.count("conv_max_pool + bias + relu")
+    assert together == (2 if images == 31 and side_by_side else 0), launches
+
+
+def test_what_is_needed_between_stays():
+    x, layer = dl.tensor(RNG.standard_normal((16, 2, 6, 6)).astype(np.float32)), nn.Conv2d(2, 5, 3)
+    doubled = lambda v: v.mul_(2)  # noqa: E731
+    hazards = {
+        "none": (lambda x: dl.max_pool2d(layer(x), 2), ["conv_max_pool + bias"]),
+        "returned": (lambda x: (a := dl.relu(layer(x)), dl.max_pool2d(a, 2)), ["conv + bias + relu", "max_pool"]),
+        "padding": (lambda x: dl.max_pool2d(layer(x[..., :5, :5] * 1), 2, 4, 1), ["mul", "conv + bias", "max_pool"]),
+        "dilation": (lambda x: dl.max_pool2d(layer(x), 2, 3, 0, 2), ["conv + bias", "max_pool"]),
+        "ceil_mode": (lambda x: dl.max_pool2d(layer(x), 3, 3, 0, 1, True), ["conv + bias", "max_pool"]),
+        "indices": (lambda x: dl.max_pool2d(layer(x), 2, return_indices=True), ["conv + bias", "max_pool_indices"]),
+        "changed": (lambda x: dl.max_pool2d(doubled(layer(x)), 2), ["conv + bias", "mul", "max_pool"]),
+    }
+    with dl.no_grad():
+        for function, expected in hazards.values():
+            step = dl.capture(function)
+            for _ in range(4):
+                got, want = step(x), function(x)
+            for g, w in zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]:
+                assert np.array_equal(np.asarray(g), np.asarray(w))
+            assert [row.fused or row.operation for row in step.explain(repeats=1).rows] == expected
 
 
 def test_maxima_that_were_changed_mask_nothing():

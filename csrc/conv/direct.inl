@@ -31,5 +31,6 @@ namespace direct {  // names of types hold for the whole program: other families
 static const Kernel kernels[] = {
     {"conv:direct", direct::output, kAllContiguous},
     {"conv:direct_input", direct::input, kAllContiguous},
+    {"conv:direct_pooled", direct::pooled, kAllContiguous},
     {"conv:direct_weight", direct::weight, kAllContiguous},
 };

@@ -219,20 +219,26 @@ static inline int64_t kernel_length(const Array& weights, int axis) {
   return at < 2 ? 1 : weights.shape[at];
 }
 
+// x, weight and bias, whose results for the rows and columns of `target` are to be written to `to` and `pre`.
+template <class T> static Planes<T> forward_planes(const Args& a, const Images& target, T* to, T* pre) {
+  const Array &x = a.in(0), &w = a.in(1), &bias = a.in(2);
+  const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
+  const Images source(x, a.integer(0) == 1);
+  const Steps sy(a, 3, x.ndim - 2, 0), sx(a, 3, x.ndim - 2, 1);
+  return {source, target,
+          forward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
+          forward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
+          groups, source.planes / groups, target.planes / groups, x.as<T>(), w.as<T>(), bias.as<T>(),
+          target.planes / groups * w.shape[1] * taps, w.shape[1] * taps, taps, to, pre,
+          static_cast<Activation>(a.integer(2))};
+}
+
 // The size of the target may leave nothing to be done; what is left to sum may be nothing too.
 template <class T> static void forward(const Args& a) {
-  const Array &x = a.in(0), &w = a.in(1), &bias = a.in(2), &out = a.out(0);
-  const bool last = a.integer(0) == 1;
-  const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
-  const Images source(x, last), target(out, last);
-  const Steps sy(a, 3, x.ndim - 2, 0), sx(a, 3, x.ndim - 2, 1);
+  const Array& out = a.out(0);
   if (out.size() == 0) return;
-  Planes<T>{source, target,
-            forward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
-            forward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
-            groups, source.planes / groups, target.planes / groups, x.as<T>(), w.as<T>(), bias.as<T>(),
-            target.planes / groups * w.shape[1] * taps, w.shape[1] * taps, taps, out.as<T>(),
-            a.n_arrays > a.n_inputs + 1 ? a.out(1).as<T>() : nullptr, static_cast<Activation>(a.integer(2))}.run();
+  T* pre = a.n_arrays > a.n_inputs + 1 ? a.out(1).as<T>() : nullptr;
+  forward_planes<T>(a, Images(out, a.integer(0) == 1), out.as<T>(), pre).run();
 }
 
 template <class T> static void input_gradient(const Args& a) {

@@ -13,6 +13,7 @@ from dlcore.export.onnx_graph import Value
 __all__: list[str] = []
 
 REFUSED |= {
+    "conv_max_pool": "recorded steps alone make it, of conv and max_pool",
     "max_pool_at": "it is the gradient of a gradient",
     "max_pool_indices": "indices of maxima have no form yet; export the maxima alone",
 }

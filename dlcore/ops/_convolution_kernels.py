@@ -30,8 +30,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dlcore.op import Spec
+from dlcore.ops._convolution import Geometry, space
 
-__all__ = ["OF_INPUT", "OF_OUTPUT", "OF_WEIGHT"]
+__all__ = ["OF_INPUT", "OF_MAXIMA", "OF_OUTPUT", "OF_WEIGHT"]
 
 _LANES = 16
 """Channels that fill the lanes of a vector."""
@@ -41,6 +42,11 @@ _ROW = 8
 """Channels times taps of a row of the kernel: with fewer, tiles of the weight's gradient are low."""
 _COPY = 1365
 """Channels times width times reach of the kernel: with more, a copy of sixteen images would leave the second cache."""
+
+_COPY = 1 << 18
+"""Bytes of the copy of some rows of sixteen images."""
+
+Lengths = tuple[int, ...]
 
 
 class _Walk(NamedTuple):
@@ -122,6 +128,29 @@ def _is_product(kernel: list[int] | tuple[int, ...], groups: int, layout: str) -
     return layout == "NHWC" and groups == 1 and math.prod(kernel) == 1
 
 
+def _of_maxima(
+    x: Spec, weight: Spec, stride: Lengths, padding: Lengths, dilation: Lengths, window: Lengths, step: Lengths,
+    groups: int, layout: str,
+) -> bool:  # fmt: skip
+    """Whether lanes are images where `conv` alone would be direct, and its windows lie side by side.
+
+    As csrc/conv/direct_images.inl has it for sixteen lanes, or more narrowly.
+    """
+    outputs, inputs, *kernel = weight.shape
+    walk = Geometry(stride, padding, dilation, groups, layout)
+    if not _of_output(weight, groups, layout) or {*stride} != {1} or x.dtype.itemsize < 4:
+        return False
+    if math.prod(window) > 256 or any(w > s for w, s in zip(window, step, strict=True)):
+        return False
+    size = space(x.shape, layout)
+    *above, reach = (n - 1 for n in walk.reach(kernel))
+    narrow = layout == "NHWC" or 16 * reach >= walk.output(size, kernel)[-1]
+    rows = _COPY // (inputs * size[-1] * _LANES * 4) - sum(above)
+    empty = -x.shape[0] % _LANES
+    return narrow and inputs * outputs > groups and 8 * empty <= x.shape[0] and rows > 2 * sum(above)
+
+
+OF_MAXIMA = {"cpu": [("conv:direct_pooled", _of_maxima)], "cuda": []}
 OF_OUTPUT = {"cpu": [("conv:direct", _of_output), ("conv:conv", None)]}
 OF_INPUT = {"cpu": [("conv:direct_input", _of_input), ("conv:conv_input", None)]}
 OF_WEIGHT = {"cpu": [("conv:direct_weight", _of_weight), ("conv:conv_weight", None)]}

@@ -51,7 +51,7 @@ Lengths = tuple[int, ...]
 Layout = Literal["NCHW", "NHWC"]
 
 
-class _Convolution(Op):
+class Convolution(Op):
     """A form of a convolution."""
 
     family = "conv"
@@ -82,7 +82,7 @@ class _Convolution(Op):
         return _params(stride, padding, dilation, groups, layout, 0)
 
 
-_convolution = _Convolution.definition
+convolution = Convolution.definition
 
 
 def _params(
@@ -106,7 +106,7 @@ def _check_filled(name: str, shapes: dict[str, Lengths], filled: Sequence[Sequen
 # ---- conv ------------------------------------------------------------------------------------------------------------
 
 
-@_convolution(
+@convolution(
     kernels=kernels.OF_OUTPUT, batch=batching.of_output, extras="pre",
     ulp=8,  # as linear, and a sum that begins with the bias is rounded at its size
     samples=cases.conv_samples, error_inputs=cases.conv_errors, workloads=cases.conv_workloads,
@@ -178,9 +178,14 @@ def _(
 
 @conv.merge
 def _(first: Command, second: Command) -> Command | None:
-    """conv, then an activation: conv with that activation, and the value before it where it is still read."""
+    """conv, then an activation: conv with that activation, and the value before it where it is still read. Or maxima of
+    its results."""
+    from dlcore.ops import conv_pool  # which is made of this one
+
     activation, place = name_of(second), conv.op.attribute_names.index("activation")
-    if first.op is not conv.op or first.attrs[place] is not None or activation is None:
+    if activation is None:
+        return conv_pool.merged(first, second)
+    if first.op is not conv.op or first.attrs[place] is not None:
         return None
     attrs = (*first.attrs[:place], activation, *first.attrs[place + 1 :])
     return first._replace(attrs=attrs, outputs=(second.outputs[0], first.outputs[0]))
@@ -248,7 +253,7 @@ def _(
 # ---- conv_input ------------------------------------------------------------------------------------------------------
 
 
-@_convolution(
+@convolution(
     kernels=kernels.OF_INPUT, batch=batching.of_input, ulp=4, samples=cases.input_samples,
     error_inputs=cases.input_errors, workloads=cases.input_workloads,
     baselines={"torch": cases.TORCH_INPUT, "jax": cases.JAX_INPUT},
@@ -323,7 +328,7 @@ def _(y: Spec, weight: Spec, size: Lengths, groups: int) -> tuple[float, float]:
 # ---- conv_weight -----------------------------------------------------------------------------------------------------
 
 
-@_convolution(
+@convolution(
     kernels=kernels.OF_WEIGHT, batch=batching.of_weight, ulp=4, samples=cases.weight_samples,
     error_inputs=cases.weight_errors, workloads=cases.weight_workloads,
     baselines={"torch": cases.TORCH_WEIGHT, "jax": cases.JAX_WEIGHT},

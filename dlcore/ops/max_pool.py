@@ -95,7 +95,7 @@ class MaxPooled(Pooled):
     def reference(self, x: Any, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints,
                   layout: str) -> Any:  # fmt: skip
         """Maxima, and flat indices in space."""
-        found = _numpy_max(x, size, (kernel, stride, padding, dilation), layout)
+        found = numpy_max(x, size, (kernel, stride, padding, dilation), layout)
         return found if self.name == "max_pool_indices" else found[0]
 
     def cost(self, x: Spec, size: Ints, kernel: Ints, layout: str) -> tuple[float, float]:
@@ -155,7 +155,8 @@ class MaxPooled(Pooled):
         return {"torch": f"{pool}({order}, kernel, stride, padding, dilation{indices})"}
 
 
-def _numpy_max(x: Any, size: Ints, windows: tuple[Ints, Ints, Ints, Ints], layout: str) -> tuple[Any, Any]:
+def numpy_max(x: Any, size: Ints, windows: tuple[Ints, Ints, Ints, Ints], layout: str) -> tuple[Any, Any]:
+    """Maxima of an array's windows, and their flat indices in space."""
     x = x if layout == "NCHW" else np.moveaxis(x, -1, 1)
     space, flat = x.shape[2:], x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
     out = np.empty((*x.shape[:2], *size), x.dtype)
