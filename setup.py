@@ -36,7 +36,8 @@ if SANITIZE:
     flags = {"address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
              "thread": ["-fsanitize=thread"]}  # fmt: skip
     sanitize = flags[SANITIZE]
-    COMPILE += [*sanitize, "-g1", "-O1", "-fno-omit-frame-pointer", f"-DDLCORE_ONLY_ISA={own_isa()}"]
+    # -Og: half the compile time of -O1, and the tests take as long.
+    COMPILE += [*sanitize, "-g1", "-Og", "-fno-omit-frame-pointer", f"-DDLCORE_ONLY_ISA={own_isa()}"]
     LINK = [*sanitize, "-pthread"]
 
 NO_COMPILER = (
