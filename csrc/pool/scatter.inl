@@ -33,7 +33,7 @@ template <bool kRelu, class T>
 static void back_by_scatter(const Pooling& p, const T* dout, const uint8_t* places, const T* maxima, T* dx) {
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t in = p.in(), out = p.out(), step = width.stride;
-  int64_t offset[kScatterVolume];
+  int64_t offset[kScatterVolume] = {};  // places that no window has stay within it: nothing is written elsewhere
   for (int64_t k = 0; k < p.volume(); ++k)
     offset[k] = (k / (height.kernel * width.kernel) * height.in + k / width.kernel % height.kernel) * width.in +
                 k % width.kernel;
