@@ -67,6 +67,7 @@ MODULES = (
     "differences",
     "convolution",
     "max_pool",
+    "conv_pool",
     "avg_pool",
     "columns",
     "resize",
@@ -82,7 +83,7 @@ MODULES = (
     "plain",
     "composed",
 )
-"""Modules of dlcore.ops whose functions are public."""
+"""Modules of dlcore.ops whose functions are public, or whose operations are made by merging others."""
 
 
 class TensorMethods:

@@ -292,9 +292,10 @@ class _Axes:
     """The axes of a reduction in the order of the input's memory, as csrc/common/reduction.inl orders them.
 
     ``kept`` and ``reduced``: (length, stride of the input, stride of the output); ``run``: the innermost reduced one.
+    ``short_rows`` as there: whether the operation takes rows of a few elements as rows, too.
     """
 
-    def __init__(self, x: Memory, axes: Sequence[int]):
+    def __init__(self, x: Memory, axes: Sequence[int], short_rows: bool):
         kept: list[tuple[int, int, int]] = []
         reduced: list[tuple[int, int, int]] = []
         step = 1
@@ -308,8 +309,8 @@ class _Axes:
         self.kept, self.reduced = (self._merged([a for a in part if a[0] != 1]) for part in (kept, reduced))
         self.run = self.reduced.pop() if self.reduced else (1, 0, 0)
         inner = self.kept[-1] if self.kept else None
-        short = inner is not None and self.run[0] < 16 and inner[0] >= 64
-        self.columns = inner is not None and (_nearness(inner) < _nearness(self.run) or short)
+        beside = inner is not None and not short_rows and self.run[0] < 16 and inner[0] >= 64
+        self.columns = inner is not None and (_nearness(inner) < _nearness(self.run) or beside)
         self.block = 64 if inner is not None and inner[1] == 1 else 16
 
     @staticmethod
@@ -327,14 +328,16 @@ def _nearness(axis: tuple[int, int, int]) -> int:
     return 2**62 if axis[1] == 0 else abs(axis[1])
 
 
-def _reduced(p: Program, call: Call, start: str, step: Callable[[_Axes, Memory, str], str], end: str) -> list[str]:
+def _reduced(
+    p: Program, call: Call, start: str, step: Callable[[_Axes, Memory, str], str], end: str, short_rows: bool = False
+) -> list[str]:
     """A loop over the outputs: ``start`` declares the result, ``step`` takes a run into it, ``end`` is its value."""
     (x,), out = p.operands(call), p.out(call)
     axis = call.attrs[0]
     every = range(len(x.shape)) if axis is None else [axis] if isinstance(axis, int) else axis
     if 0 in out.shape:
         return []
-    axes = _Axes(x, list(every))
+    axes = _Axes(x, list(every), short_rows)
     kept = [f"for (int k{d} = 0; k{d} < {n}; ++k{d})" for d, (n, _, _) in enumerate(axes.kept)]
     outer = [f"for (int r{d} = 0; r{d} < {n}; ++r{d})" for d, (n, _, _) in enumerate(axes.reduced)]
     place = [x.pointer, *(f"k{d} * {s}" for d, (_, s, _) in enumerate(axes.kept)),
@@ -376,7 +379,7 @@ def _summed(p: Program, call: Call) -> list[str]:
             return f"sum = {p.use(f'sum_column_{suffix}')}(sum, {at}, {n}, {stride}, {axes.block});"
         return f"sum = {p.use(f'sum_run_{suffix}')}(sum, {at}, {n}, {stride});"
 
-    return _reduced(p, call, "double sum = 0;", step, end)
+    return _reduced(p, call, "double sum = 0;", step, end, short_rows=True)
 
 
 def _extreme(symbol: str) -> CForm:
@@ -425,7 +428,7 @@ def _log_sum(p: Program, call: Call) -> list[str]:
     assert source is not None
     axes = call.attrs[0]
     every = list(range(len(source.shape))) if axes is None else [axes] if isinstance(axes, int) else list(axes)
-    layout = _Axes(p.memory(source), every)
+    layout = _Axes(p.memory(source), every, short_rows=False)
     if layout.reduced or layout.run[0] > 4096:
         raise Unsupported("more than 4096 elements, or axes that do not lie side by side, are reduced")
     n, stride, _ = layout.run

@@ -43,7 +43,7 @@ _ROW = 8
 _COPY = 1365
 """Channels times width times reach of the kernel: with more, a copy of sixteen images would leave the second cache."""
 
-_COPY = 1 << 18
+_BAND = 1 << 18
 """Bytes of the copy of some rows of sixteen images."""
 
 Lengths = tuple[int, ...]
@@ -138,14 +138,14 @@ def _of_maxima(
     """
     outputs, inputs, *kernel = weight.shape
     walk = Geometry(stride, padding, dilation, groups, layout)
-    if not _of_output(weight, groups, layout) or {*stride} != {1} or x.dtype.itemsize < 4:
+    if not _of_output(x, weight, stride, dilation, groups, layout) or {*stride} != {1} or x.dtype.itemsize < 4:
         return False
     if math.prod(window) > 256 or any(w > s for w, s in zip(window, step, strict=True)):
         return False
     size = space(x.shape, layout)
     *above, reach = (n - 1 for n in walk.reach(kernel))
     narrow = layout == "NHWC" or 16 * reach >= walk.output(size, kernel)[-1]
-    rows = _COPY // (inputs * size[-1] * _LANES * 4) - sum(above)
+    rows = _BAND // (inputs * size[-1] * _LANES * 4) - sum(above)
     empty = -x.shape[0] % _LANES
     return narrow and inputs * outputs > groups and 8 * empty <= x.shape[0] and rows > 2 * sum(above)
 

@@ -67,9 +67,9 @@ class Convolution(Op):
         return {"cpu": f"conv:{self.name}", "cuda": f"conv.direct:{self.name}"}
 
     def restrict(self, operands: list[Any], largest: float) -> None:
-        """As for matmul, and no sum overflows on the way. Operand 1 is finite, for whether it meets the zeros
-        of padding is left open; so is a bias, which may meet an infinity of the other sign. Where Winograd's algorithm
-        may be at work, numbers are of one size: a result has the errors of its tile's largest products."""
+        """As for matmul, and no sum overflows on the way. Operand 1 is finite, for whether it meets the zeros of
+        padding is left open; so is a bias, which may meet an infinity of the other sign. Where Winograd's algorithm may
+        be at work, numbers are of one size: a result has the errors of its tile's largest products."""
         operands[:2] = [limited(without_tiny(x, largest), largest**0.5 / 1e6) for x in operands[:2]]
         if largest < 1e300 and operands[0].ndim == 4 and max(operands[0].shape[1::2]) >= 16:
             operands[:2] = [of_one_size(x) for x in operands[:2]]
@@ -178,14 +178,9 @@ def _(
 
 @conv.merge
 def _(first: Command, second: Command) -> Command | None:
-    """conv, then an activation: conv with that activation, and the value before it where it is still read. Or maxima of
-    its results."""
-    from dlcore.ops import conv_pool  # which is made of this one
-
+    """conv, then an activation: conv with that activation, and the value before it where it is still read."""
     activation, place = name_of(second), conv.op.attribute_names.index("activation")
-    if activation is None:
-        return conv_pool.merged(first, second)
-    if first.op is not conv.op or first.attrs[place] is not None:
+    if activation is None or first.op is not conv.op or first.attrs[place] is not None:
         return None
     attrs = (*first.attrs[:place], activation, *first.attrs[place + 1 :])
     return first._replace(attrs=attrs, outputs=(second.outputs[0], first.outputs[0]))

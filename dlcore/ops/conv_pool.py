@@ -28,7 +28,7 @@ from dlcore.ops.max_pool import max_pool, numpy_max
 if TYPE_CHECKING:
     from dlcore._commands import Command
 
-__all__ = ["conv_max_pool", "merged"]
+__all__: list[str] = []  # only recorded steps call it
 
 
 def _size(name: str, shape: Lengths, window: Lengths, step: Lengths, layout: str) -> Lengths:
@@ -124,7 +124,8 @@ def _(
     return flops + maxima * (math.prod(window) - 1), moved - (math.prod(made.shape) - maxima) * x.dtype.itemsize
 
 
-def merged(first: Command, second: Command) -> Command | None:
+@max_pool.merge
+def _(first: Command, second: Command) -> Command | None:
     """conv, then max_pool of windows without padding: both in one, where the values between are not needed."""
     if first.op is not conv.op or second.op is not max_pool.op or first.outputs[1] is not None:
         return None
