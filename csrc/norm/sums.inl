@@ -97,7 +97,8 @@ struct Pair {
 template <class C> struct PairLanes {
   static constexpr int kWide = LaneSum<C>::kWide;
   LaneSum<C> sum, product;
-  template <class Load, class At> __attribute__((always_inline)) void step(int j, Load dy, const C* x, vec<C> mean, At at) {
+  template <class Load, class At>
+  __attribute__((always_inline)) void step(int j, Load dy, const C* x, vec<C> mean, At at) {
     const vec<C> d = dy(at);
     sum.lanes[j] += d, product.lanes[j] = vfma(d, at(x) - mean, product.lanes[j]);
   }

@@ -172,9 +172,9 @@ static PyMethodDef functions[] = {
     {"function", safe<function>, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
     {"program", safe<make_program>, METH_VARARGS,
      "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "
-     "parameters, their offsets, slots, maps, attributes); a slot is (offset, size, array, shift, whether it is a value), a map (offset, "
-     "array, shift, type, its bytes, swizzle, sizes, strides, box), an attribute (CUlaunchAttributeID, three ints); zeroed are "
-     "(array, bytes)."},
+     "parameters, their offsets, slots, maps, attributes); a slot is (offset, size, array, shift, whether it is a "
+     "value), a map (offset, array, shift, type, its bytes, swizzle, sizes, strides, box), an attribute "
+     "(CUlaunchAttributeID, three ints); zeroed are (array, bytes)."},
     {"capture_begin", safe<capture_begin_method>, METH_VARARGS,
      "capture_begin(device): launches become nodes of a graph from here on."},
     {"capture_end", safe<capture_end_method>, METH_VARARGS, "capture_end(device): (graph, number of nodes)."},

@@ -127,7 +127,8 @@ class Program final : public Launches {
     for (const Map& map : launch.maps) {
       store_map(params + map.offset, map, pointer(args.arrays[map.array].as<char>() + map.shift));
     }
-    void* parameters[kMaxCount];  // where they lie in the code's memory the driver knows: a map's place is aligned there
+    // Where they lie in the code's memory the driver knows: a map's place is aligned there.
+    void* parameters[kMaxCount];
     for (size_t k = 0; k < launch.offsets.size(); ++k) parameters[k] = params + launch.offsets[k];
     const LaunchConfig config{launch.grid,  launch.block, launch.shared, stream, launch.attributes.data(),
                               static_cast<unsigned>(launch.attributes.size())};
