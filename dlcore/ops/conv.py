@@ -45,7 +45,7 @@ from dlcore.ops.movement import reshape
 if TYPE_CHECKING:
     from dlcore._commands import Command
 
-__all__ = ["conv", "conv_input", "conv_weight", "with_bias"]
+__all__ = ["conv", "conv_input", "conv_weight", "output_spec", "with_bias"]
 
 Lengths = tuple[int, ...]
 Layout = Literal["NCHW", "NHWC"]
@@ -103,6 +103,29 @@ def _check_filled(name: str, shapes: dict[str, Lengths], filled: Sequence[Sequen
         raise ShapeError(f"{name}: only the batch may be empty, not channels, space or kernel: {listed(shapes)}")
 
 
+def output_spec(name: str, x: Spec, weight: Spec, bias: Spec | None, walk: Geometry) -> Spec:
+    """What a convolution makes; errors are in the name of an operation."""
+    groups, layout, shapes = walk.groups, walk.layout, {"x": x.shape, "weight": weight.shape}
+    _check_ranks(name, shapes, "x (N, C, *space) and weight (D, C / groups, *kernel)")
+    check(name, len(x.shape), walk)
+    inputs, outputs = channels(x.shape, layout), weight.shape[0]
+    size = checked_sizes(name, shapes, space(x.shape, layout), weight.shape[2:], walk)
+    made = image(x.shape[0], outputs, size, layout)
+    would = f"{listed(shapes)}; the output would be {made}"
+    if inputs % groups or outputs % groups:
+        raise ShapeError(
+            f"{name}: groups {groups} does not divide both {inputs} channels of the input and {outputs} of the output: "
+            f"{would}"
+        )
+    if inputs // groups != weight.shape[1]:
+        of_groups = f" times {groups} groups" if groups > 1 else ""
+        raise ShapeError(f"{name}: {inputs} channels, but weight takes {weight.shape[1]}{of_groups}: {would}")
+    if bias is not None and bias.shape != (outputs,):
+        raise ShapeError(f"{name}: bias {bias.shape} does not fit {outputs} channels of the output: {would}")
+    _check_filled(name, shapes, (x.shape[1:], weight.shape))
+    return Spec(made, x.dtype)
+
+
 # ---- conv ------------------------------------------------------------------------------------------------------------
 
 
@@ -128,26 +151,7 @@ def conv(
     stride and dilation and 16 channels or more on both sides, that sum may be one of the largest numbers among the
     4 x 4 places around a result, and not of its own alone (csrc/conv/winograd.inl).
     """
-    shapes = {"x": x.shape, "weight": weight.shape}
-    _check_ranks("conv", shapes, "x (N, C, *space) and weight (D, C / groups, *kernel)")
-    walk = Geometry(stride, padding, dilation, groups, layout)
-    check("conv", len(x.shape), walk)
-    inputs, outputs = channels(x.shape, layout), weight.shape[0]
-    size = checked_sizes("conv", shapes, space(x.shape, layout), weight.shape[2:], walk)
-    made = image(x.shape[0], outputs, size, layout)
-    would = f"{listed(shapes)}; the output would be {made}"
-    if inputs % groups or outputs % groups:
-        raise ShapeError(
-            f"conv: groups {groups} does not divide both {inputs} channels of the input and {outputs} of the output: "
-            f"{would}"
-        )
-    if inputs // groups != weight.shape[1]:
-        of_groups = f" times {groups} groups" if groups > 1 else ""
-        raise ShapeError(f"conv: {inputs} channels, but weight takes {weight.shape[1]}{of_groups}: {would}")
-    if bias is not None and bias.shape != (outputs,):
-        raise ShapeError(f"conv: bias {bias.shape} does not fit {outputs} channels of the output: {would}")
-    _check_filled("conv", shapes, (x.shape[1:], weight.shape))
-    out = Spec(made, x.dtype)
+    out = output_spec("conv", x, weight, bias, Geometry(stride, padding, dilation, groups, layout))
     return out, out if activation and ACTIVATIONS[activation].kept == "pre" else None
 
 

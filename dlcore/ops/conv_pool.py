@@ -19,10 +19,10 @@ from dlcore.op import ErrorInput, Sample, Shape, Spec, Workload
 from dlcore.ops import _convolution_cases as cases
 from dlcore.ops import _convolution_kernels as kernels
 from dlcore.ops._activations import ACTIVATIONS, Activation
-from dlcore.ops._convolution import space
+from dlcore.ops._convolution import Geometry, space
 from dlcore.ops._convolution_reference import output_of, plus_bias
 from dlcore.ops._windows import lengths_of_windows, with_space
-from dlcore.ops.conv import Layout, Lengths, conv, convolution
+from dlcore.ops.conv import Layout, Lengths, conv, convolution, output_spec
 from dlcore.ops.max_pool import max_pool, numpy_max
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def conv_max_pool(
     `window` and `step` a number for each axis of space: lengths of the windows, and from one to the next. There are
     floor((L - window) / step) + 1 along an axis of L results. Raises what `conv` and `max_pool` raise.
     """
-    walk = (stride, padding, dilation, groups, activation, layout)
-    made, _ = conv.op.infer(x, weight, bias, *walk)
+    made = output_spec("conv_max_pool", x, weight, bias, Geometry(stride, padding, dilation, groups, layout))
     size = _size("conv_max_pool", made.shape, window, step, layout)
     shape = with_space(made.shape, size, layout)
     return Spec(shape, x.dtype), Spec(shape, max_pool.op.infer(made, size, *_attributes(window, step), layout)[1].dtype)
@@ -177,7 +176,7 @@ def _() -> Iterator[ErrorInput]:
     def wrong(text: str, **changes: Any) -> ErrorInput:
         return ErrorInput(ShapeError, text, x, weight, **{**given, **changes})
 
-    yield wrong("conv: stride (1,) is not 2 numbers, for 2 axes of space", stride=(1,))
+    yield wrong("conv_max_pool: stride (1,) is not 2 numbers, for 2 axes of space", stride=(1,))
     yield wrong("conv_max_pool: window (2,) and step (2, 2) are not 2 numbers each, for 2 axes of space", window=(2,))
     yield wrong("conv_max_pool: windows of (2, 7) on shape (2, 4, 6, 6) with padding (0, 0): the output would be "
                 "(3, 0) in space", window=(2, 7))  # fmt: skip
