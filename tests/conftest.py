@@ -1,6 +1,10 @@
 """The tests compute on the CPU, also on a machine with a GPU; those of GPUs (test_cuda_*.py) name their device."""
 
 import os
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `nohup make test &`: tests of Ctrl-C would wait for ever
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("DLCORE_DEVICE", "cpu")
 
