@@ -85,7 +85,8 @@ def page() -> str:
         found = importlib.import_module(f"dlcore.ops.{module}")
         functions = {n: getattr(operations, n) for n in found.__all__ if not n.endswith("_backward")}
         count += len(functions)
-        lines += [f"## {_first_sentence(found.__doc__)}", "", *_table(functions), ""]
+        if functions:
+            lines += [f"## {_first_sentence(found.__doc__)}", "", *_table(functions), ""]
     for module in MODULES:
         found = importlib.import_module(f"dlcore.{module}")
         functions = {n: getattr(found, n) for n in found.__all__ if callable(getattr(found, n)) and n[0].islower()}
