@@ -64,7 +64,8 @@ class Bench:
         if key not in self.found:
             session = self.session(processors)
             turns = 3 if timed.unit == "ms" else self.options.turns
-            self.found[key] = *session.sample(timed.case, "warm", turns, self.options.seconds), dict(session.versions)
+            seconds = timed.turn * self.options.seconds
+            self.found[key] = *session.sample(timed.case, timed.cache, turns, seconds), dict(session.versions)
         return self.found[key][:2]
 
     def close(self):

@@ -15,7 +15,8 @@ from pathlib import Path
 from bench import RESULTS
 from bench.gpu.merge import KEPT, merge
 from bench.gpu.record import Result, read
-from bench.suites import JAX_CNN, NHWC, RECORDED, SUITES, TORCH, TORCH_CNN, Goal, Timed
+from bench.suites import JAX_CNN, NHWC, RECORDED, ROOFS, SUITES, TORCH, TORCH_CNN, Goal, Timed
+from bench.table_page import CAUSES, causes
 from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
@@ -28,6 +29,7 @@ from dlcore.roofline.report import Report
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "layout.md")
 MARKS = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+_SHORT = 0.85  # of the roof: kernels that memory bounds should reach it
 _SCALE = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 Load = Callable[[str], Results]
@@ -359,6 +361,29 @@ def pools(load: Load, results: Path) -> str:
     return _layers(results, "pools", {"torch": ["torch"]})
 
 
+def memory(load: Load, results: Path) -> str:
+    """Kernels that memory bounds beside loops that move as many bytes; and what holds back those that fall short."""
+    caches = ("warm", "cold")
+
+    def made(found: Sequence[Measurement]) -> Lines:
+        lines: Lines = {}
+        for m in found:
+            cells = lines.setdefault((m.shape, str(m.threads)), [""] * 6)
+            part = _ratio(m, "dlcore", tuple(ROOFS)) or 0.0
+            own = [_median(m, "dlcore", "us"), f"{part:.0%}", _times(_ratio(m, "dlcore", ["torch"]))]
+            at = 3 * caches.index(m.cache)
+            cells[at : at + 3] = own
+        return lines
+
+    columns = [f"{cache}: {what}" for cache in caches for what in ("µs", "of the roof", "over torch")]
+    table, known = _side_by_side(results, "memory", "operation", columns, made), causes(CAUSES.read_text())
+    every = [m for found in _machines(results, "memory") for m in found.rows]
+    short = dict.fromkeys(m.shape for m in every if (_ratio(m, "dlcore", tuple(ROOFS)) or 0.0) < _SHORT)
+    return f"{table}\nBelow {_SHORT:.0%} somewhere, and what was measured to hold them back:\n\n" + _table(
+        ["operation", "why"], [[name, known.get(name, "")] for name in short]
+    )
+
+
 def layout(load: Load, results: Path) -> str:
     """How many times faster networks and layers are with the channels last."""
 
@@ -377,7 +402,7 @@ SECTIONS = {
     f.__name__: f
     for f in (
         headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv, pools, layout,
-        gpt,
+        gpt, memory,
     )
 }  # fmt: skip
 OF_GPUS = ("kernels", "gpu")

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench import layers, recurrent, sequences
+from bench import layers, memory, recurrent, sequences
 from dlcore._selection import selected
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
+from dlcore.bench.machine import cache_bytes
 from dlcore.dtypes import float32
 
 RECORDED = "dlcore recorded"
@@ -25,12 +26,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Timed:
-    """A case, the unit it is reported in, and its goals."""
+    """A case, the unit it is reported in, and its goals; ``turn``: how long a turn is, as a part of the usual."""
 
     case: Case | Snippet
     unit: str
     goals: tuple[Goal, ...] = ()
     one_thread_only: bool = False
+    cache: str = "warm"
+    turn: float = 1.0
 
 
 # ---- training steps -----------------------------------------------------------------------------------------------
@@ -295,6 +298,28 @@ SUITES = {
     "attention": tuple(_attention()), "embedding": tuple(_embedding()),
 }  # fmt: skip
 
+
+# ---- kernels that memory bounds -----------------------------------------------------------------------------------
+
+ROOFS = {"dlcore roof": 0, "dlcore roof past the caches": 1}  # way -> whether its stores go there
+
+
+def _memory() -> Iterator[Timed]:
+    """The cases of bench/memory.py, warm and cold, beside loops that move as many bytes."""
+    for name in memory.CASES:
+        read, written = memory.moved(name)
+        size, roofs = read + written, list(ROOFS.items())[: 1 if read > 64 * written else None]
+        sets = -(-4 * cache_bytes("cpu") // size)
+        for cache, count in {"warm": 1, "cold": sets}.items():
+            engines = dict.fromkeys(("dlcore", "torch"), f"operation(lib, {name!r}, {count})")
+            engines |= {way: f"roof(lib, {name!r}, {count}, {past})" for way, past in roofs}
+            setups = {e: f"from bench import memory; run, first = memory.{call}" for e, call in engines.items()}
+            case = Snippet(f"{name}, {cache}", setups, "run()", "first()", bytes=size, mode="forward", shape=name)
+            if cache == "warm" or sets > 1:
+                yield Timed(case, "us", (Goal(0.85, tuple(ROOFS)),), cache=cache, turn=0.25)
+
+
+SUITES["memory"] = tuple(_memory())
 
 # ---- what models of text fuse ---------------------------------------------------------------------------------------
 

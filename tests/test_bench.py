@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dlcore as dl
 from dlcore._selection import load, selected
 from dlcore.bench import show
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # last: `bench` is not installed, dlcore may be
 table = pytest.importorskip("bench.table", reason="needs the source tree")
 report = pytest.importorskip("bench.report", reason="needs the source tree")
+memory = pytest.importorskip("bench.memory", reason="needs the source tree")
 OWN_OPERATION = """
 import math
 from dlcore.op import Sample, Spec, floating, operation
@@ -491,3 +493,24 @@ def test_machines_stand_side_by_side(tmp_path):
     text = report.pools(None, tmp_path / "f")
     assert "| layer (µs) | threads | f: forward (over torch) | f: with gradients (over torch) | g: forward" in text
     assert "| pool | 1 | 2 (3.00x) | 2 (3.00x) |  |  |" in text and "| norm | 1 |  |  | 2 (3.00x) | 2 (3.00x) |" in text
+
+
+@pytest.mark.parametrize("name", ["sum over rows of 7 int8", "where(c, x, y)", "x[:, ::2] + 1"])
+def test_what_memory_bounds_moves_the_bytes_of_its_roof(name):
+    run, first = memory.operation(dl, name, sets=2)
+    run()
+    dtype, shape = memory._spec(memory.CASES[name][2])
+    assert (first().shape, first().dtype.name) == (shape, dtype) and memory.moved(name)[1] == first().nbytes
+    for past in (0, 1):
+        move, same = memory.roof(dl, name, past=past)
+        move()
+        assert dl.array_equal(same(), first())
+
+
+def test_what_memory_bounds_is_shown_beside_its_roof(tmp_path):
+    m = replace(TIMED, case="x > y, cold", shape="x > y", cache="cold", engines=dict(TIMED.engines))
+    m.engines["dlcore roof past the caches"] = m.engines["dlcore"]._replace(median=1e-6)
+    where = {"processor": "p", "family": "f", "cores": 1, "vectors": "v", "commit": "c", "date": "d"}
+    Results(where, {"torch": "2"}, [m]).save(tmp_path / "f" / "memory")
+    text = report.memory(None, tmp_path / "f")
+    assert "| x > y | 1 |  |  |  | 2 | 50% | 3.00x |" in text and "\n| x > y |  |\n" in text
