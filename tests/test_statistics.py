@@ -177,3 +177,16 @@ def test_norms_of_nothing_but_zeros_have_the_gradient_0(p):
     np.testing.assert_array_equal(slope, 0)
     y = dl.tensor([0.0, 2.0], requires_grad=True)
     assert np.isfinite(dl.grad(dl.norm(y, p), [y])[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.bool_, np.float32])
+@pytest.mark.parametrize("rows", [1, 3, 17, 70])
+def test_rows_of_any_length_are_reduced_exactly(dtype, rows):
+    rng = np.random.default_rng(0)
+    for n in (*range(1, 19), 31, 33, 47, 48, 63, 64, 65, 129):
+        a = rng.integers(-128, 128, (rows, n)).astype(dtype)
+        x = dl.tensor(a)
+        for y, b in ((x, a), (x[::-1], a[::-1]), (x[:, 1:], a[:, 1:])):
+            assert np.array_equal(y.sum(-1), b.sum(-1)), n
+            if b.size:
+                assert np.array_equal(y.max(-1), b.max(-1)) and np.array_equal(y.argmax(-1), b.argmax(-1)), n
