@@ -430,13 +430,25 @@ def test_rows_past_the_caches_have_the_bits_of_a_few(norm):
         np.testing.assert_array_equal(whole[few], part)
 
 
-def test_the_gradient_of_tiny_rows_does_not_overflow():
-    x, dout = np.linspace(-1, 2, 40, dtype=np.float32), np.cos(np.arange(40, dtype=np.float32))
+_TINY = {
+    "rows": ((4, 10), lambda x: nn.functional.layer_norm(x, (10,), eps=0.0)),
+    "batch": ((2, 4, 5), lambda x: nn.functional.batch_norm(x, None, None, training=True, eps=0.0)),
+    "batch, channels last": ((2, 5, 4), lambda x: nn.functional.batch_norm(
+        x, None, None, training=True, eps=0.0, layout="NHWC")),
+    "groups": ((2, 4, 5), lambda x: nn.functional.group_norm(x, 2, eps=0.0)),
+    "groups, channels last": ((2, 5, 4), lambda x: nn.functional.group_norm(x, 2, eps=0.0, layout="NHWC")),
+    "features": ((4, 10), lambda x: nn.functional.group_norm(x, 2, eps=0.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", _TINY)
+def test_the_gradient_of_tiny_variances_does_not_overflow(of):
+    x, dout = np.linspace(-1, 2, 40, dtype=np.float32) ** 2, np.cos(np.arange(40, dtype=np.float32))
+    shape, norm = _TINY[of]
 
     def gradient(size, factor):
-        leaf = dl.tensor((x * np.float32(size)).reshape(4, 10)).requires_grad_()
-        y = nn.functional.layer_norm(leaf, (10,), eps=0.0)
-        y.backward(dl.tensor((dout * np.float32(factor)).reshape(4, 10)))
+        leaf = dl.tensor((x * np.float32(size)).reshape(shape)).requires_grad_()
+        norm(leaf).backward(dl.tensor((dout * np.float32(factor)).reshape(shape)))
         return np.asarray(leaf.grad) * np.float32(size / factor)
 
-    np.testing.assert_allclose(gradient(2.0**-60, 2.0**20), gradient(1, 1), rtol=1e-5)
+    np.testing.assert_allclose(gradient(2.0**-50, 2.0**40), gradient(1, 1), rtol=1e-5, atol=1e-6)

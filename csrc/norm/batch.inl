@@ -166,9 +166,9 @@ template <class C> struct BatchGradient {
       : c(k.c), n(static_cast<double>(k.rows())), mean(a.in(2), c, 0), rstd(a.in(3), c, 1), weight(a.in(4), c, 1),
         sums(c), map(c) {}
   void set(int64_t ch) const {
-    const double factor = weight[ch] * rstd[ch], by = factor * rstd[ch] * rstd[ch] * sums[ch].product / n;
-    map.center[ch] = mean[ch], map.scale[ch] = static_cast<C>(factor), map.slope[ch] = static_cast<C>(by);
-    map.shift[ch] = static_cast<C>(factor * sums[ch].sum / n);
+    const double w = weight[ch], by = w * rstd[ch] * rstd[ch] * sums[ch].product / n;
+    map.center[ch] = mean[ch], map.weight[ch] = weight[ch], map.slope[ch] = static_cast<C>(by);
+    map.shift[ch] = static_cast<C>(w * sums[ch].sum / n), map.scale[ch] = static_cast<C>(rstd[ch]);
   }
 };
 

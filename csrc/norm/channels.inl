@@ -233,14 +233,17 @@ static void affine_rows(const Affine<compute_t<T>>& map, const Result<T>& result
   });
 }
 
-// dx = dy * scale - ((x - center) * slope + shift)
+// dx = (dy * weight - ((x - center) * slope + shift)) * scale, where slope is a gradient's size times scale. Had it what
+// dx has, that times scale^2, it would overflow for the variances that a small eps leaves: of x = 1e-20 with gradients
+// of 1 it is 1e40, times differences of 1e-20.
 template <class C> struct AffinePair {
-  Scratch<C> center, scale, slope, shift;
-  explicit AffinePair(int64_t c) : center(c), scale(c), slope(c), shift(c) {}
+  static constexpr int kNumbers = 5;  // of each channel
+  Scratch<C> center, weight, slope, shift, scale;
+  explicit AffinePair(int64_t c) : center(c), weight(c), slope(c), shift(c), scale(c) {}
   template <class T> void plane(int64_t ch, const Gradient<T>& dy, const T* x, T* dx, int64_t at, int64_t n) const {
-    const C middle = center[ch], factor = scale[ch], by = slope[ch], offset = shift[ch];
+    const C middle = center[ch], w = weight[ch], by = slope[ch], offset = shift[ch], factor = scale[ch];
     map_gradient(dy, x, dx, at, n, [=](auto, vec<C> d, vec<C> v) DLCORE_MAP {
-      return d * vset(factor) - vfma(v - vset(middle), vset(by), vset(offset));
+      return (d * vset(w) - vfma(v - vset(middle), vset(by), vset(offset))) * vset(factor);
     });
   }
 };
@@ -248,14 +251,16 @@ template <class T>
 static void affine_pair_rows(const AffinePair<compute_t<T>>& map, const Gradient<T>& dy, const T* x, T* dx,
                              int64_t rows, int64_t c) {
   using C = compute_t<T>;
-  const Repeated<C, 4> v(c);
-  for (int64_t i = 0; i < c; ++i)
-    v[0][i] = map.center[i], v[1][i] = map.scale[i], v[2][i] = map.slope[i], v[3][i] = map.shift[i];
+  const Repeated<C, AffinePair<C>::kNumbers> v(c);
+  for (int64_t i = 0; i < c; ++i) {
+    v[0][i] = map.center[i], v[1][i] = map.weight[i], v[2][i] = map.slope[i], v[3][i] = map.shift[i];
+    v[4][i] = map.scale[i];
+  }
   v.fill();
-  const C *center = v[0], *scale = v[1], *slope = v[2], *shift = v[3];
+  const C *center = v[0], *weight = v[1], *slope = v[2], *shift = v[3], *scale = v[4];
   v.each(rows, [=](int64_t at, int64_t n) {
     map_gradient(dy, x, dx, at, n, [=](auto i, vec<C> d, vec<C> y) DLCORE_MAP {
-      return d * i(scale) - vfma(y - i(center), i(slope), i(shift));
+      return (d * i(weight) - vfma(y - i(center), i(slope), i(shift))) * i(scale);
     });
   });
 }

@@ -108,7 +108,7 @@ template <class C> struct GroupBackward {
   Scratch<Pair> sums;  // of each image and channel
   GroupBackward(const Args& a, const Groups& groups)
       : k(groups), mean(a.in(2).as<C>()), rstd(a.in(3).as<C>()), weight(a.in(4), k.c, 1), sums(k.n * k.c) {}
-  // What is taken off: (x - mean) * slope + shift
+  // What is taken off before the product with rstd: (x - mean) * slope + shift
   void slope_of(int64_t row, C& slope, C& shift) const {
     const int64_t channel = row % k.groups * k.width, first = row / k.groups * k.c + channel;
     const double n = static_cast<double>(k.values()), r = rstd[row];
@@ -117,7 +117,7 @@ template <class C> struct GroupBackward {
       sum += weight[channel + c] * sums[first + c].sum;
       product += weight[channel + c] * sums[first + c].product;
     }
-    slope = static_cast<C>(r * r * r * product / n), shift = static_cast<C>(r * sum / n);
+    slope = static_cast<C>(r * r * product / n), shift = static_cast<C>(sum / n);
   }
   double total(int64_t c, bool of_weight) const {
     double found = 0;
@@ -152,15 +152,15 @@ template <class T> static void backward_first(const GroupBackward<compute_t<T>>&
       if (k.s == 1) {
         const C* w = b.weight.get() + channel;
         map_two(dy + at, x + at, dx + at, k.width, [=](int64_t i, C d, C v) DLCORE_MAP {
-          return d * w[i] * rstd - fma_(v - mean, slope, shift);
+          return (d * w[i] - fma_(v - mean, slope, shift)) * rstd;
         });
         continue;
       }
       for (int64_t c = 0; c < k.width; ++c) {
-        const C factor = rstd * b.weight[channel + c];
+        const C w = b.weight[channel + c];
         const int64_t plane = at + c * k.s;
         map_two(dy + plane, x + plane, dx + plane, k.s, [=](int64_t, C d, C v) DLCORE_MAP {
-          return d * factor - fma_(v - mean, slope, shift);
+          return (d * w - fma_(v - mean, slope, shift)) * rstd;
         });
       }
     }
@@ -175,7 +175,7 @@ template <class T> static void backward_last(const GroupBackward<compute_t<T>>& 
     const AffinePair<C> map(k.c);
     for (int64_t c = 0; c < k.c; ++c) {
       const int64_t row = n * k.groups + c / k.width;
-      map.center[c] = b.mean[row], map.scale[c] = b.rstd[row] * b.weight[c];
+      map.center[c] = b.mean[row], map.weight[c] = b.weight[c], map.scale[c] = b.rstd[row];
     }
     column_pairs(Elements<T>{dy + at}, x + at, k.s, k.c, map.center.get(), b.sums.get() + n * k.c);
     if (!dx) return;
