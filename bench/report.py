@@ -11,10 +11,12 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import RESULTS
 from bench.gpu.merge import KEPT, merge
 from bench.gpu.record import Result, read
+from bench.launches import GOAL
 from bench.suites import JAX_CNN, NHWC, RECORDED, ROOFS, SUITES, TORCH, TORCH_CNN, Goal, Timed
 from bench.table_page import CAUSES, causes
 from dlcore._files import write, write_figure
@@ -130,6 +132,21 @@ def steps(load: Load, results: Path) -> str:
     return _steps(load, "steps", "us", over=over)
 
 
+def _launches(results: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((results / "launches.json").read_text())["rows"]
+    return rows
+
+
+def launches(load: Load, results: Path) -> str:
+    """A recorded step beside the sum of its launches, each timed where it stands in the step."""
+    rows = []
+    for r in _launches(results):
+        times = (f"{r[key] * 1e6:.1f}" for key in ("step", "launches"))
+        rows.append([r["case"], str(r["threads"]), str(r["count"]), *times, f"{r['ratio']:.3f}"])
+    head = ["µs each", "threads", "launches", "the step", "the sum of its launches", "the step over the sum"]
+    return _table(head, rows)
+
+
 def epoch(load: Load, results: Path) -> str:
     """An epoch of training, in milliseconds."""
     return _steps(load, "epoch", "ms", over={})
@@ -143,6 +160,10 @@ def goals(load: Load, results: Path) -> str:
             reached = "yes" if ratio >= goal.factor else "**no**"
             numbers = (_times(ratio), f"{goal.factor:.2g}x", reached)
             rows.append([m.case, str(m.threads), f"{goal.engine} over {best}", *numbers])
+    for r in _launches(results):
+        reached = "yes" if r["ratio"] <= GOAL else "**no**"
+        held = (f"the sum of its launches over {RECORDED}", _times(1 / r["ratio"]), f"{1 / GOAL:.2g}x", reached)
+        rows.append([r["case"], str(r["threads"]), *held])
     return _table(["case", "threads", "held against", "ratio", "goal", "reached"], rows)
 
 
@@ -401,8 +422,8 @@ def layout(load: Load, results: Path) -> str:
 SECTIONS = {
     f.__name__: f
     for f in (
-        headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv, pools, layout,
-        gpt, memory,
+        headline, machine, steps, launches, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv,
+        pools, layout, gpt, memory,
     )
 }  # fmt: skip
 OF_GPUS = ("kernels", "gpu")
