@@ -367,6 +367,29 @@ def test_a_residual_block_trains_in_merged_launches(device, dtype, layout):
     norms = ["batch_norm_training+relu", "batch_norm_training+residual+relu"]
     assert [o for o in found if o.startswith("batch_norm_training")] == norms
     assert "relu" not in found
+    # the gradient of the second ReLU goes to the shortcut, too; a GPU's kernel takes none
+    rectified = "batch_norm_backward" + "+relu" * (device == "cpu")
+    assert [o for o in found if o.startswith("batch_norm_backward")] == ["batch_norm_backward", rectified]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("shape", [(3, 5, 33, 16), (2, 4, 8, 16), (2, 150, 3, 3)], ids=str)
+@pytest.mark.parametrize("needed", [True, False], ids=["dx", "no dx"])
+def test_the_gradient_of_a_relu_goes_with_that_of_batch_normalisation(shape, layout, needed):
+    bn, x = nn.BatchNorm2d(shape[1 if layout == "NCHW" else 3]), dl.tensor(floats(*shape))
+    bn.layout = layout
+    x = x.requires_grad_(needed)
+    step = lambda x: (dl.relu(bn(x)) ** 2).sum().backward()  # noqa: E731
+    captured = replayed(step, x, parameters=[x, *bn.parameters()])
+    assert "batch_norm_backward+relu" in operations(captured)
+    assert "relu_backward" not in operations(captured)
+
+
+def test_a_gradient_that_others_need_stays_apart_from_that_of_batch_normalisation():
+    bn, x, more = nn.BatchNorm1d(9), dl.tensor(floats(6, 9)), dl.tensor(floats(6, 9)).requires_grad_()
+    step = lambda x: (dl.relu(bn(x) + more) ** 2).sum().backward()  # noqa: E731
+    captured = replayed(step, x, parameters=[more, *bn.parameters()])
+    assert {"relu_backward", "batch_norm_backward"} <= set(operations(captured))
 
 
 def test_explain_names_what_goes_with_batch_normalisation():

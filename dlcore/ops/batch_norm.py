@@ -3,8 +3,9 @@
 Three rows: training (statistics of the batch, its mean and 1 / standard deviation kept in float32 or wider for the
 gradient, running statistics written in the same step), inference, and the gradient of the former. Axes: (N, C, ...), or
 (N, ..., C) with layout "NHWC". In a recorded step what follows training, the addition of a residual and a ReLU, becomes
-part of its second pass. The gradient of that ReLU stays apart there: alone both in one took 10 % less, but in steps of
-ResNet-20 and MobileNet half as long again, for a reason that was not found.
+part of its second pass. On a CPU the gradient of that ReLU becomes part of its own gradient, unless a residual needs it
+too: 28 bytes an element for 32, and a launch less. The depthwise network's step, two threads of a Zen 4, alternating:
+41.0 to 38.5 ms; that of ResNet-20, where half of them have residuals, is as it was.
 """
 
 from __future__ import annotations
@@ -317,6 +318,18 @@ def batch_norm_backward(
         )
     vector = Spec((channels,), wide(x.dtype) if weight is None else weight.dtype)
     return [Spec(x.shape, x.dtype), vector, vector]
+
+
+@batch_norm_backward.merge
+def _(first: Command, second: Command) -> Command | None:
+    """The gradient of a ReLU, then that of the batch normalisation before it."""
+    if first.op is not relu_backward.op or second.op is not batch_norm_backward.op or second.inputs[5] is not None:
+        return None
+    made, (dout, out) = first.outputs[0], first.inputs
+    if made is None or second.inputs[0] is None or not second.inputs[0].same_elements(made):
+        return None
+    attrs = (*second.attrs[:1], "relu", *second.attrs[2:])
+    return second._replace(inputs=(dout, *second.inputs[1:5], out), attrs=attrs)
 
 
 @batch_norm_backward.composite
