@@ -14,7 +14,7 @@ import pytest
 from export_cases import drawn, samples
 
 import dlcore as dl
-from dlcore import models, nn
+from dlcore import _C, models, nn
 from dlcore.export.c_forms import C_FORMS, ROUNDED
 from dlcore.export.onnx_forms import FORMS, REFUSED, refusal
 from dlcore.op import REGISTRY
@@ -288,6 +288,16 @@ class Turned(nn.Module):
         return self.conv(self.root(x.permute(0, 1, 3, 2)).permute(0, 1, 3, 2))
 
 
+class Column(nn.Module):
+    """A convolution of length 1 of a picture one wide, whose view says any stride along its width."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(20, 17, 1, bias=False)
+
+    def forward(self, x):
+        return self.conv((x * 2).permute(0, 1, 3, 2))
+
+
 NETWORKS = {
     "lenet": (models.LeNet5, np.float32, (1, 28, 28)),
     "resnet": (lambda: models.resnet8(10, 3), np.float32, (3, 16, 16)),
@@ -299,6 +309,7 @@ NETWORKS = {
     "classifier": (lambda: models.TransformerClassifier(20, 3, 8, 2, 1, 8), np.int64, (7,)),
     "convnext": (lambda: models.ConvNeXt(widths=(8, 12, 16)), np.float32, (1, 12, 8)),
     "turned": (lambda: Turned(), np.float32, (3, 5, 4)),
+    "column": (lambda: Column(), np.float32, (20, 1, 130)),
     "pools": (lambda: nn.Sequential(nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.AvgPool2d(3, 2, 1),
                                     nn.AdaptiveAvgPool2d(3), nn.MaxPool2d(2, 1)), np.float32, (4, 8, 8)),
 }  # fmt: skip
@@ -319,6 +330,12 @@ def test_c_of_whole_networks(name, tmp_path):
     for row, expected in zip(x, y, strict=True):
         found = called(library, "net", row, np.full_like(expected, np.nan))
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(y).max())
+
+
+def test_operands_that_c_reads_side_by_side_are_those_the_kernels_want_contiguous():
+    whole = ["conv:conv", "conv:direct", *(f"norm:{kind}_norm_forward" for kind in ("layer", "rms", "group"))]
+    assert [name for name in whole if _C.contiguous_inputs(name) != 0xFFFFFFFF] == []
+    assert _C.contiguous_inputs("rotary:rotary_embedding") & 0b110 == 0b110  # the cosines and the sines
 
 
 @needs_cc

@@ -90,34 +90,21 @@ def _pointwise(
     p: Program, target: Images, x: Memory, weight: Memory, bias: Any, out: Memory, layout: str
 ) -> list[str]:
     """A kernel of length 1: a product of matrices, as matmul does it."""
-    x, copies = (x, []) if _adjacent(Images(x, layout)) else p.in_order(x)
-    source = Images(x, layout)
+    source = Images(x.in_order, layout)
     name, inputs, outputs = p.use(f"matmul_{out.suffix}"), source.channels, target.channels
     to_d, to_c = weight.strides[:2]
     if layout == "NHWC":
         rows, at = source.count * source.places, source.strides
         return [
-            *copies,
             f"{name}({rows}, {outputs}, {inputs}, {x.pointer}, {at[4]}, {at[1]}, {weight.pointer}, {to_c}, {to_d}, "
             f"{out.pointer}, {'0' if bias is None else bias.pointer});",
         ]
-    products = [
+    return [
         f"{name}({outputs}, {source.places}, {inputs}, {weight.pointer}, {to_d}, {to_c}, {x.pointer} + "
         f"{n * source.strides[0]}, {source.strides[1]}, {source.strides[4]}, {out.pointer} + "
         f"{n * target.strides[0]}, 0);"
         for n in range(source.count)
     ]
-    return [*copies, *products]
-
-
-def _adjacent(images: Images) -> bool:
-    """Whether all places of all images have one stride."""
-    step, wanted = images.strides[4], images.strides[4]
-    for length, stride in zip(reversed(images.size), reversed(images.strides[2:]), strict=True):
-        if length != 1 and stride != wanted:
-            return False
-        wanted *= length
-    return step != 0 or images.places == 1
 
 
 C_FORMS["conv"] = _convolved

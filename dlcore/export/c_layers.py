@@ -91,25 +91,19 @@ def _element(m: Memory, index: str) -> str:
     return f"{base}[{index}{f' + {start}' if start else ''}]"
 
 
-def _in_order(p: Program, call: Call) -> tuple[list[str], list[str]]:
-    """Pointers to the operands in row-major order, and the lines that bring them there."""
-    pointers, lines = [], []
-    for operand in p.operands(call):
-        ordered, copied = (None, []) if operand is None else p.in_order(operand)
-        pointers.append("0" if ordered is None else ordered.pointer)
-        lines += copied
-    return pointers, lines
+def _pointers(p: Program, call: Call) -> list[str]:
+    """Pointers to operands that are contiguous, as norms want theirs; "0" for those that are not there."""
+    return ["0" if operand is None else operand.pointer for operand in p.operands(call)]
 
 
 def _rows_normalised(centred: bool) -> CForm:
     def made(p: Program, call: Call) -> list[str]:
-        (x, weight, *shift), copies = _in_order(p, call)
+        x, weight, *shift = _pointers(p, call)
         out, given = _floating(p.out(call)), _given(call)
         axes = given["axes"]
         length, rows = math.prod(out.shape[len(out.shape) - axes :]), math.prod(out.shape[: len(out.shape) - axes])
         name, step = p.use(f"normalise_{out.suffix}"), f"r * {length}"
         return [
-            *copies,
             f"for (int r = 0; r < {rows}; ++r)",
             f"  {name}({x} + {step}, {out.pointer} + {step}, {length}, 1, 1, 0, {weight}, {[*shift, '0'][0]}, "
             f"{int(centred)}, {literal(given['eps'], 'float64')});",
@@ -119,7 +113,7 @@ def _rows_normalised(centred: bool) -> CForm:
 
 
 def _groups_normalised(p: Program, call: Call) -> list[str]:
-    (x, *vectors), copies = _in_order(p, call)
+    x, *vectors = _pointers(p, call)
     out, given = _floating(p.out(call)), _given(call)
     last, groups = given["layout"] == "NHWC", given["groups"]
     count, channels = out.shape[0], out.shape[-1 if last else 1]
@@ -128,7 +122,6 @@ def _groups_normalised(p: Program, call: Call) -> list[str]:
     pointers = [v if v == "0" else f"{v} + g * {each}" for v in vectors]
     name, at = p.use(f"normalise_{out.suffix}"), f"n * {channels * places} + g * {each * steps[0]}"
     return [
-        *copies,
         f"for (int n = 0; n < {count}; ++n)",
         f"  for (int g = 0; g < {groups}; ++g)",
         f"    {name}({x} + {at}, {out.pointer} + {at}, {each}, {places}, {steps[0]}, {steps[1]}, "
@@ -177,11 +170,10 @@ def _rotated(p: Program, call: Call) -> list[str]:
     out, given = _floating(p.out(call)), _given(call)
     if positions is not None or cos.dtype != out.dtype:
         raise Unsupported("with positions of their own, or tables of another dtype, it has no form there")
-    (cos, lines), (sin, copies) = p.in_order(cos), p.in_order(sin)
     ndim, half = len(out.shape), cos.shape[1]
     time, head = (ndim - 3, ndim - 2) if given["layout"] == "BTHD" else (ndim - 2, ndim - 3 if ndim > 2 else -1)
     step, following = (1, 2) if given["interleaved"] else (half, 1)
-    lines += [*copies, *p.loop(out.shape, [out, x], lambda o, e: f"{o} = {e};")]
+    lines = p.loop(out.shape, [out, x], lambda o, e: f"{o} = {e};")
     name, sign = p.use(f"turn_{out.suffix}"), literal(-1 if given["inverse"] else 1, out.dtype)
     lengths = list(out.shape[:-1])
     if head >= 0 and given["heads"] is not None:

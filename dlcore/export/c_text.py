@@ -58,6 +58,11 @@ class Memory:
         return moved
 
     @property
+    def in_order(self) -> Memory:
+        """The array, contiguous: with row-major strides also along axes of length 1, where a view may have any."""
+        return self.at(self.pointer, _contiguous(self.shape))
+
+    @property
     def suffix(self) -> str:
         """Of the functions for its type."""
         return SUFFIX[self.dtype]
@@ -74,7 +79,6 @@ class Program:
         self.constants: dict[tuple[Any, ...], tuple[str, str]] = {}  # what lies where -> its name and its text
         self.constant_bytes = 0
         self.arenas: dict[str, int] = {}  # name, which ends with the dtype -> elements
-        self.ordered = 0  # elements that the call at hand has put in order
         self.used: set[str] = set()
         self.results = {a.region: k for k, a in enumerate(recorded.results)}
         if sample.dtype.name not in TYPES:
@@ -108,17 +112,6 @@ class Program:
 
     def _reserve(self, arena: str, size: int) -> None:
         self.arenas[arena] = max(self.arenas.get(arena, 1), size)
-
-    def in_order(self, m: Memory) -> tuple[Memory, list[str]]:
-        """An operand with its elements side by side, in row-major order, and the lines that bring them there."""
-        wanted = _contiguous(m.shape)
-        if all(n == 1 or s == t for n, s, t in zip(m.shape, m.strides, wanted, strict=True)):
-            return m.at(m.pointer, wanted), []
-        arena, at = f"ordered_{m.dtype}", self.ordered
-        self.ordered += math.prod(m.shape)
-        self._reserve(arena, self.ordered)
-        ordered = m.at(f"{arena} + {at}" if at else arena, wanted)
-        return ordered, self.loop(m.shape, [ordered, m], lambda to, x: f"{to} = {x};")
 
     def _constant(self, array: Array) -> Memory:
         """Memory from before the pass, in its own order where that leaves no large gaps."""
@@ -290,7 +283,6 @@ int main(void) {{
         name = "copy" if call.op is None else call.op.name
         if name not in self.forms:
             self.refuse(call, (call.op and refusal(call.op)) or "it has no form there; export to ONNX")
-        self.ordered = 0
         try:
             return self.forms[name](self, call)
         except Unsupported as error:
