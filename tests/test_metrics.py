@@ -295,3 +295,21 @@ def test_accuracy_of_sequences_counts_every_position():
     logits = np.zeros((2, 3, 4), np.float32)
     logits[..., 1] = 1
     assert metrics.accuracy(logits, np.array([[1, 1, 0], [1, 0, 0]])) == 0.5
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_targets_that_are_probabilities_count_as_their_likeliest_class(record):
+    rng = np.random.default_rng(4)
+    x, mixed = rng.standard_normal((40, 5)).astype(np.float32), rng.dirichlet([0.5] * 3, 40).astype(np.float32)
+    names = ["accuracy", "f1", "auc", "confusion_matrix", "ece"]
+    dl.manual_seed(2)
+    model = dl.nn.Linear(5, 3)
+    soft = dl.evaluate(model, (x, mixed), loss="cross_entropy", metrics=names)
+    hard = dl.evaluate(model, (x, mixed.argmax(axis=1)), loss="cross_entropy", metrics=names)
+    for name in names:  # f1 and auc read outputs and targets of one shape as outputs of several 0 and 1
+        np.testing.assert_array_equal(soft[name], hard[name])
+    history = dl.fit(
+        model, (x, mixed.argmax(axis=1)), loss="cross_entropy", optimizer=dl.optim.SGD(model.parameters(), lr=0.0),
+        augment=[dl.data.Mixup(0.01, classes=3)], metrics=names, epochs=3, batch_size=8, record=record, seed=0,
+    )
+    assert history.recorded is record and history.epochs[-1]["confusion_matrix"].sum() == 40

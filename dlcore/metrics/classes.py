@@ -349,6 +349,8 @@ def with_classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs
     if outputs.ndim > 2 and (outputs.shape[0], *outputs.shape[2:]) == targets.shape and outputs.shape[1] > 1:
         return outputs.permute((0, *range(2, outputs.ndim), 1))
+    also = "; targets.argmax(axis=1) are labels of probabilities" if outputs.shape == targets.shape else ""
     raise ShapeError(
-        f"{name}: logits (..., C), or (N, C, ...), and labels (...) expected, not {outputs.shape} and {targets.shape}"
+        f"{name}: logits (..., C), or (N, C, ...), and labels (...) expected, not {outputs.shape} and "
+        f"{targets.shape}{also}"
     )

@@ -15,6 +15,7 @@ from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64, int64
 from dlcore.errors import ShapeError
 from dlcore.metrics.base import FunctionMetric, Metric, rows_of
+from dlcore.metrics.classes import OfLabels
 from dlcore.metrics.names import get
 from dlcore.metrics.ranks import Kept
 from dlcore.ops.elementwise import where
@@ -64,22 +65,27 @@ class Meter(Recordable):
             rows.reset()
 
     def update(
-        self, outputs: Any, targets: Tensor, loss: Tensor | None = None, counted: Tensor | float | None = None
-    ) -> None:
+        self, outputs: Any, targets: Tensor, loss: Tensor | None = None, counted: Tensor | float | None = None,
+        probabilities: bool = False,
+    ) -> None:  # fmt: skip
         """Add a batch. Raises ShapeError where a metric's sums have other shapes than in earlier batches.
 
         ``counted``: how much the ``loss`` is the mean of, the sum of its weights (default: the number of samples). A
-        loss of nothing, which is NaN, adds nothing.
+        loss of nothing, which is NaN, adds nothing. ``probabilities``: whether ``targets`` are those of classes, (N, C,
+        ...), as `cross_entropy` takes them; metrics of labels then get the likeliest class of each.
         """
         with no_grad():
             outputs = detached(outputs)
             if not isinstance(outputs, Tensor):
                 _check_takes(self.metrics, outputs)
             found: list[list[Any]] = []
+            of_labels = probabilities and any(isinstance(metric, OfLabels) for metric in self.metrics)
+            labels = targets.argmax(axis=1) if of_labels else targets
             for metric, rows in zip(self.metrics, self._kept, strict=True):
+                wanted = labels if isinstance(metric, OfLabels) else targets
                 if rows is not None:
-                    rows.add(metric.keep(outputs, targets))  # type: ignore[attr-defined]
-                found.append([] if rows is not None else [_as_sum(s) for s in metric.sums(outputs, targets)])
+                    rows.add(metric.keep(outputs, wanted))  # type: ignore[attr-defined]
+                found.append([] if rows is not None else [_as_sum(s) for s in metric.sums(outputs, wanted)])
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
                 self._prepare(shapes, targets.device)

@@ -132,6 +132,10 @@ class Objective(Recordable):
         loss = self._single(self.loss(outputs, targets))
         return Judged(outputs, targets, loss, None if self.counted is None else self.counted(outputs, targets))
 
+    def takes_probabilities(self, one: Judged) -> bool:
+        """Whether the targets of a batch are probabilities of classes: what `cross_entropy` takes floats for."""
+        return self.classifies and one.targets.dtype.is_float
+
     def _own(self, returned: Any) -> tuple[Tensor, Any]:
         """(loss, outputs) from what a model with a loss of its own returned."""
         if isinstance(returned, Mapping):

@@ -394,11 +394,12 @@ class SupervisedTraining(Training):
             self.trace.write((loss, *norm))
 
         def _judge(parts: list[Tensor], weight: Tensor | None) -> tuple[Tensor, Any]:
-            outputs, targets, loss, counted = objective(model, parts, weight)
-            assert loss is not None
-            worth = parts[0].shape[0] if counted is None else counted
-            meter.update(outputs, targets, loss, worth if gate is None else gate.counted(loss, worth))
-            return loss, counted
+            one = objective(model, parts, weight)
+            assert one.loss is not None
+            worth = parts[0].shape[0] if one.counted is None else one.counted
+            worth = worth if gate is None else gate.counted(one.loss, worth)
+            meter.update(one.outputs, one.targets, one.loss, worth, objective.takes_probabilities(one))
+            return one.loss, one.counted
 
         depends, figures = [objective, optimizer], 1 + (clip_norm is not None)
         depends += [part for part in (average, gate) if part is not None]
@@ -417,7 +418,8 @@ class Evaluation(_Pass):
         def work(pieces: list[list[Tensor]]) -> None:
             (parts,) = pieces
             one = objective(model, parts)
-            meter.update(one.outputs, one.targets, one.loss, parts[0].shape[0] if one.counted is None else one.counted)
+            worth = parts[0].shape[0] if one.counted is None else one.counted
+            meter.update(one.outputs, one.targets, one.loss, worth, objective.takes_probabilities(one))
 
         super().__init__(batches, size, work, (model, objective, meter), "the step of evaluate")
         self.model, self.objective = model, objective
