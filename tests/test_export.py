@@ -424,6 +424,8 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
             export(model, path / "a" / "b", example=ONE)
     with pytest.raises(ValueError, match=r"take \(test_export.py:\d+\) cannot be exported to C: it has no form there"):
         dl.export.c(Function(lambda x: dl.take(x, x.argmax(1), 1)), path, example=ONE)
+    with pytest.raises(ValueError, match=r"exported to C: it has no form there, nor in ONNX: ONNX does not say where"):
+        dl.export.c(Function(lambda x: dl.sort(x, axis=1)), path, example=ONE)
     large = nn.Linear(4096, 2100)
     with pytest.raises(ValueError, match=r"export.c: the model has more than 3\d.* of weights"):
         dl.export.c(large, path, example=np.ones((1, 4096), np.float32))

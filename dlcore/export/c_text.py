@@ -282,7 +282,8 @@ int main(void) {{
     def _call(self, call: Call) -> list[str]:
         name = "copy" if call.op is None else call.op.name
         if name not in self.forms:
-            self.refuse(call, (call.op and refusal(call.op)) or "it has no form there; export to ONNX")
+            reason = refusal(call.op) if call.op else ""
+            self.refuse(call, f"it has no form there{f', nor in ONNX: {reason}' if reason else '; export to ONNX'}")
         try:
             return self.forms[name](self, call)
         except Unsupported as error:
