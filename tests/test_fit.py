@@ -455,6 +455,8 @@ def test_wrong_settings_are_refused():
         ({"accumulate": 0}, "fit: accumulate is 0"),
         ({"steps_per_epoch": 0}, "fit: steps_per_epoch is 0"),
         ({"drop_last": True, "batch_size": 91}, "fit: with drop_last there is no batch of 91 in 90 samples"),
+        ({"drop_last": True, "batch_size": 46, "accumulate": 2},
+         r"there is no batch of batch_size 46 \* accumulate 2 in 90 samples"),
         ({"start_epoch": -1}, "fit: start_epoch is -1"),
         ({"clip_value": 0}, "fit: clip_value must be above 0"),
         ({"ema": 1.0}, "fit: ema is 1.0; a decay must be"),

@@ -134,6 +134,7 @@ def test_files_of_another_training_are_refused(tmp_path):
     train(tmp_path, epochs=1)
     for settings, text in [
         ({"batch_size": 8}, "batch_size was 16 in the run that was interrupted, and is 8"),
+        ({"accumulate": 2}, r"batch_size was 16 in the run that was interrupted, and is 32 \(times accumulate\)"),
         ({"ema": 0.9}, "has a setting 'average'"),
         ({"optimizer": "sgd"}, "settings"),
     ]:

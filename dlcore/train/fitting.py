@@ -151,7 +151,8 @@ def fit(
     drop_last = boolean(drop_last, "fit: drop_last")
     batches = Batches(data, transform, shuffle, seed, device, augment, floating(model), drop_last)
     if drop_last and len(data) and not batches.count(batch_size * accumulate):
-        raise ValueError(f"fit: with drop_last there is no batch of {batch_size * accumulate} in {len(data)} samples")
+        of = batch_size if accumulate == 1 else f"batch_size {batch_size} * accumulate {accumulate}"
+        raise ValueError(f"fit: with drop_last there is no batch of {of} in {len(data)} samples")
     training: Training
     if step is not None:
         _check_beside_step(non_finite, loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm,

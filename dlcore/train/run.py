@@ -94,7 +94,8 @@ class Run:
         for name, size in self._sizes().items():
             if state["sizes"].get(name) != size:
                 was = state["sizes"].get(name)
-                raise ValueError(f"{name} was {was} in the run that was interrupted, and is {size}")
+                times = " (times accumulate)" if name == "batch_size" else ""
+                raise ValueError(f"{name} was {was} in the run that was interrupted, and is {size}{times}")
         if len(state["optimizers"]) != len(self.optimizers):
             raise ValueError(f"the run that was interrupted had {len(state['optimizers'])} optimizers")
         for name, own in (("average", self.average), ("schedule", self.schedule)):
