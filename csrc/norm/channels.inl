@@ -233,7 +233,7 @@ static void affine_rows(const Affine<compute_t<T>>& map, const Result<T>& result
   });
 }
 
-// dx = (dy * weight - ((x - center) * slope + shift)) * scale, where slope is a gradient's size times scale. Had it what
+// dx = (dy * weight - ((x - center) * slope + shift)) * scale, where slope is a gradient's size by scale. Had it what
 // dx has, that times scale^2, it would overflow for the variances that a small eps leaves: of x = 1e-20 with gradients
 // of 1 it is 1e40, times differences of 1e-20.
 template <class C> struct AffinePair {

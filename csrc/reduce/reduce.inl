@@ -7,9 +7,9 @@
 // Integers of 8 and 16 bits are read as they are. Of 1024 x 1024 bytes, on one core of a Zen 4 that reads 94 GB/s from
 // there, in us, widened to 32 bits before -> so: any, all 61 -> 12, along columns 74 -> 12, along rows 72 -> 26; sum
 // 97 -> 41, along columns 117 -> 49, along rows 110 -> 63.
-// Short rows of these are summed in words: 149,796 rows of 7 bytes 645 -> 265 us, half of it by the division that is not
-// done where nothing is divided. Larger and smaller of floats are two instructions where there are masks, not three: the
-// largest of 1M 69 -> 49 us, over the first axis of 1024 x 1024 74 -> 53; a loop that sums as many words takes 44.
+// Short rows of these are summed in words: 149,796 rows of 7 bytes 645 -> 265 us, half of it by the division that is
+// left out where nothing is divided. Larger and smaller of floats take two instructions for three where masks are:
+// the largest of 1M 69 -> 49 us, over the first axis of 1024 x 1024 74 -> 53; a loop that sums as many words takes 44.
 //
 // Parameters: 0 bit mask of the reduced axes; mean: 1 the number of elements divided by.
 
