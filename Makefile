@@ -73,7 +73,8 @@ build-tsan: .venv/.test
 	DLCORE_SANITIZE=thread $(BIN)/python setup.py -q build --build-base build/tsan --build-lib build/tsan/lib
 
 # Training steps, an epoch, operations, products and kernels that memory bounds, beside the peers (pytest-benchmark); what
-# is installed; every operation; the rooflines. All into bench/results/<machine>/, in tens of minutes; `make readme` then makes tables and pictures.
+# is installed; steps beside their launches; every operation; the rooflines. All into bench/results/<machine>/, in tens of
+# minutes; `make readme` then makes tables and pictures.
 RESULTS = bench/results/$$($(BIN)/python -c 'from dlcore.bench.machine import slug; print(slug())')
 bench: .venv/.bench
 	$(BIN)/python -m pytest bench -q -p no:xdist --peers $(PEERS) --benchmark-columns=median,iqr,rounds --benchmark-sort=name
