@@ -400,9 +400,15 @@ def memory(load: Load, results: Path) -> str:
     table, known = _side_by_side(results, "memory", "operation", columns, made), causes(CAUSES.read_text())
     every = [m for found in _machines(results, "memory") for m in found.rows]
     short = dict.fromkeys(m.shape for m in every if (_ratio(m, "dlcore", tuple(ROOFS)) or 0.0) < _SHORT)
-    return f"{table}\nBelow {_SHORT:.0%} somewhere, and what was measured to hold them back:\n\n" + _table(
-        ["operation", "why"], [[name, known.get(name, "")] for name in short]
-    )
+    told = [[name, known[name]] for name in short if name in known]
+    rest = "; ".join(f"`{name}`" for name in short if name not in known)
+    parts = []
+    if told:
+        head = f"Below {_SHORT:.0%} somewhere, and what was measured to hold them back:\n"
+        parts += [head, _table(["operation", "why"], told)]
+    if rest:
+        parts += [f"Below {_SHORT:.0%} somewhere, for reasons that have not been isolated yet: {rest}.\n"]
+    return "\n".join([table, *parts])
 
 
 def layout(load: Load, results: Path) -> str:

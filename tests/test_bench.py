@@ -507,10 +507,14 @@ def test_what_memory_bounds_moves_the_bytes_of_its_roof(name):
         assert dl.array_equal(same(), first())
 
 
-def test_what_memory_bounds_is_shown_beside_its_roof(tmp_path):
+def test_what_memory_bounds_is_shown_beside_its_roof(tmp_path, monkeypatch):
     m = replace(TIMED, case="x > y, cold", shape="x > y", cache="cold", engines=dict(TIMED.engines))
     m.engines["dlcore roof past the caches"] = m.engines["dlcore"]._replace(median=1e-6)
     where = {"processor": "p", "family": "f", "cores": 1, "vectors": "v", "commit": "c", "date": "d"}
     Results(where, {"torch": "2"}, [m]).save(tmp_path / "f" / "memory")
     text = report.memory(None, tmp_path / "f")
-    assert "| x > y | 1 |  |  |  | 2 | 50% | 3.00x |" in text and "\n| x > y |  |\n" in text
+    assert "| x > y | 1 |  |  |  | 2 | 50% | 3.00x |" in text
+    assert "not been isolated yet: `x > y`." in text and "hold them back" not in text
+    monkeypatch.setattr(report, "causes", lambda text: {"x > y": "bytes are packed"})
+    text = report.memory(None, tmp_path / "f")
+    assert "\n| x > y | bytes are packed |\n" in text and "isolated" not in text
