@@ -13,7 +13,7 @@ static void forward(const Args& a) {
   const Array &weight = a.in(0), &input = a.in(1);
   const Scratch<int64_t> positions(input.size());
   find_tokens("embedding_forward", input, weight.shape[0], positions.get());
-  take_at(weight, 0, positions.get(), input.size(), a.out());
+  take_at(weight, 0, input.size(), a.out(), [&](int64_t first, int64_t, int64_t*) { return positions.get() + first; });
 }
 
 // dweight[k] = sum of dout[i] over the i with input[i] == k. Parameters: 0 the token without a gradient, or -1; 1

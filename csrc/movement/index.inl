@@ -11,10 +11,18 @@ constexpr int64_t kScaleGrain = 32 * 1024;  // elements: 3 us of rows in cache, 
 // ---- take ---------------------------------------------------------------------------------------------------------
 // out[o, i, ...] = x[o, indices[i], ...] with o over the axes before params[0]
 static void take(const Args& a) {
-  const Array &x = a.in(0), &indices = a.in(1);
-  const Scratch<int64_t> positions(indices.size());
-  find_positions("take", indices, a.integer(0), x.shape[a.integer(0)], positions.get());
-  take_at(x, a.integer(0), positions.get(), indices.size(), a.out());
+  const Array &x = a.in(0), &index = a.in(1), &out = a.out();
+  const int64_t axis = a.integer(0), n = index.size();
+  // Found once where they are asked for several times, else a part at a time, by whoever reads there.
+  const bool shared = Blocks(x, axis).outer > 1 || out.size() == 0;
+  const Scratch<int64_t> all(shared ? n : 0);
+  Indices indices("take", index, axis, x.shape[axis]);
+  if (shared) find_positions("take", index, axis, x.shape[axis], all.get());
+  take_at(x, axis, n, out, [&](int64_t first, int64_t count, int64_t* room) -> const int64_t* {
+    if (shared) return all.get() + first;
+    return indices.find(first, first + count, room) ? room : nullptr;
+  });
+  indices.check();
 }
 
 // ---- take_scaled --------------------------------------------------------------------------------------------------

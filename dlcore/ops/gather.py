@@ -221,6 +221,7 @@ GATHERED = [
     Sample((5, 7), _integers((9, 6), 0, 5), axis=0, why="first axis, fewer columns"),
     Sample((2, 4, 3), _integers((2, 5, 3), 0, 4, int16), axis=1, why="middle axis, int16 indices"),
     Sample((3, 4), np.zeros((0, 2), np.int64), axis=0, why="no indices"),
+    Sample((3, 4), np.zeros((2, 0), np.int64), axis=1, why="no indices in a row"),
     Sample((4096, 100), _integers((4096, 1), 0, 100), axis=1, why="one of each row", grad=False),
 ]
 

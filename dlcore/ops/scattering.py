@@ -86,7 +86,7 @@ def _folded(src: Any, index: Any, shape: tuple[int, ...], axis: int, reduce: str
     cost=lambda src, index, shape: (float(math.prod(src.shape)), bytes_of(src, index, Spec(shape, src.dtype))),
     samples=[
         *(s.but(s.inputs[1].shape, s.inputs[1], shape=s.inputs[0], reduce=r, grad=r == "prod")
-          for s, r in zip(GATHERED, ("prod", "amax", "amin", "amax", "amin"), strict=True)),
+          for s, r in zip(GATHERED, ("prod", "amax", "amin", "amax", "prod", "amin"), strict=True)),
         Sample((5, 3), np.array([[0, 1, 1], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]]), shape=(2, 3), axis=0,
                reduce="amax", why="something everywhere"),
         Sample(np.array([3, 5, -7, 2]), np.array([0, 1, 1, 0]), shape=(3,), axis=0, reduce="amin", why="integers"),

@@ -70,6 +70,7 @@ def _scattered() -> Iterator[Sample]:
         yield Sample((5, 7), _integers((5, 9), -7, 7), (5, 9), axis=1, reduce=reduce, why="last axis, some twice")
         yield Sample((5, 7), _integers((9, 6), 0, 5), (9, 6), axis=0, reduce=reduce, why="first axis, fewer columns")
         yield Sample((3, 4), np.zeros((0, 2), np.int64), (0, 2), axis=0, reduce=reduce, why="no indices", grad=False)
+        yield Sample((999,), _integers((70_001,), -999, 999), (70_001,), axis=0, reduce=reduce, why="many", grad=False)
     yield Sample(np.array([1, 2, 3]), np.array([0, 0], np.int8), np.array([5, 6]), axis=0, reduce="add", why="integers")
 
 
