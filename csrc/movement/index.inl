@@ -349,33 +349,73 @@ static void count_nonzero(const Args& a) {
   *a.out().as<int64_t>() = count.load(std::memory_order_relaxed);
 }
 
-// out[k] = the coordinates of the k-th true element of x in row-major order; zeros where there are no more
+// The numbers of the true ones among n bytes, counted from `first` on, `most` of them at most; how many.
+static int64_t find_true(const uint8_t* mask, int64_t n, int64_t first, int64_t* to, int64_t most) {
+  int64_t found = 0, i = 0;
+#if DLCORE_ISA == 4
+  const __m512i lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+  for (; i + 64 <= n && found + 64 <= most; i += 64) {  // whole vectors: the next lies over what is too many
+    const __m512i bytes = _mm512_loadu_si512(mask + i);
+    uint64_t bits = _mm512_test_epi8_mask(bytes, bytes);
+    for (int64_t k = first + i; bits; bits >>= 8, k += 8) {
+      const __m512i numbers = _mm512_add_epi64(lanes, _mm512_set1_epi64(k));
+      _mm512_storeu_si512(to + found, _mm512_maskz_compress_epi64(static_cast<__mmask8>(bits), numbers));
+      found += __builtin_popcountll(bits & 255);
+    }
+  }
+#endif
+  for (; i < n && found < most; ++i) {  // without a branch: a number is written until it is right
+    to[found] = first + i;
+    found += mask[i] != 0;
+  }
+  return found;
+}
+
+// to[k] = the coordinates in x of element number positions[k]; the numbers ascend. Those of one row share all but the
+// last one.
+static void write_coordinates(int64_t* to, const int64_t* positions, int64_t count, const Array& x) {
+  const int64_t axes = x.ndim, length = x.shape[axes - 1];
+  for (int64_t k = 0, next = 0; k < count; k = next) {
+    int64_t rest = positions[k] / length;
+    const int64_t begin = rest * length, end = begin + length;
+    for (; next < count && positions[next] < end; ++next) to[next * axes + axes - 1] = positions[next] - begin;
+    for (int64_t d = axes - 2; d >= 0; --d) {
+      const int64_t place = d > 0 ? rest % x.shape[d] : rest;
+      for (int64_t i = k; i < next; ++i) to[i * axes + d] = place;
+      if (d > 0) rest /= x.shape[d];
+    }
+  }
+}
+
+// out[k] = the coordinates of the k-th true element of x in row-major order; zeros where there are no more.
+// Of 1M bytes, half of them true, one thread of a Zen 4 took 620 us an element at a time.
 static void nonzero(const Args& a) {
   const Array &x = a.in(0), &out = a.out();
   const uint8_t* mask = x.as<const uint8_t>();
   int64_t* to = out.as<int64_t>();
-  const int64_t count = out.shape[0];
+  const int64_t count = out.shape[0], n = x.size();
   if (x.ndim == 0) return;  // no coordinates
-  const int64_t last = x.ndim - 1, n = x.size();  // positions go where the last coordinate belongs
-  if (n == 0) {  // lengths of 0 divide nothing
-    for (int64_t k = 0; k < count * x.ndim; ++k) to[k] = 0;
-    return;
-  }
-  int64_t found = 0;
-  for (int64_t i = 0; i < n && found < count; ++i) {  // without a branch: the place is written until it is right
-    to[found * x.ndim + last] = i;
-    found += mask[i] != 0;
-  }
-  for (int64_t k = found; k < count; ++k) to[k * x.ndim + last] = 0;
-  for (int64_t k = 0; k < count && x.ndim > 1; ++k) {
-    int64_t* coordinates = to + k * x.ndim;
-    int64_t position = coordinates[last];
-    for (int64_t d = last; d > 0; --d) {
-      coordinates[d] = position % x.shape[d];
-      position /= x.shape[d];
+  constexpr int64_t chunk = 64 * 1024, block = 1024;
+  const int64_t chunks = (n + chunk - 1) / chunk;
+  const Scratch<int64_t> first(chunks + 1);  // number of the first true element of each chunk
+  first[0] = 0;
+  parallel_ranges(n, chunk, [&](int64_t begin, int64_t end) {
+    first[begin / chunk + 1] = chunks == 1 ? count : count_bytes(mask + begin, end - begin);
+  });
+  for (int64_t k = 1; k <= chunks; ++k) first[k] = std::min(first[k - 1] + first[k], count);
+  parallel_ranges(n, chunk, [&](int64_t begin, int64_t end) {
+    int64_t at = first[begin / chunk], positions[block];
+    const int64_t stop = first[begin / chunk + 1];
+    for (int64_t i = begin; i < end && at < stop; i += block) {
+      int64_t* const found = x.ndim == 1 ? to + at : positions;
+      const int64_t k = find_true(mask + i, std::min(block, end - i), i, found, std::min(block, stop - at));
+      if (x.ndim > 1) write_coordinates(to + at * x.ndim, positions, k, x);
+      at += k;
     }
-    coordinates[0] = position;
-  }
+    memset(to + at * x.ndim, 0, (stop - at) * x.ndim * sizeof(int64_t));
+  });
+  const int64_t all = first[chunks] * x.ndim;
+  memset(to + all, 0, (count * x.ndim - all) * sizeof(int64_t));
 }
 
 static const Kernel kernels[] = {

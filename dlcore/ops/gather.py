@@ -366,6 +366,7 @@ _MASKS = [
     Sample(np.array([0.0, -1.0, 2.0]), why="numbers", grad=False),
     Sample(np.zeros((0, 2), bool), why="empty", grad=False),
     Sample(np.zeros((3, 0), bool), why="empty, not in front", grad=False),
+    Sample(Input((7, 100, 120), draw=lambda rng: rng.random((7, 100, 120)) < 0.3), why="several chunks", grad=False),
 ]
 _TIMED = [
     Workload((Input(shape, dtype=bool_),), (), why, (float32,)) for shape, why in (((64, 64), "small"), (MILLION, "1M"))
