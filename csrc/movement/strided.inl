@@ -204,23 +204,37 @@ static void rearrange_backward(const Args& a) {
   });
 }
 
-// out = value, but for x in the middle: params are the lengths before it
+// The output's places [begin, end) along `axis`, which lie at `to`: value, but for those of x, at `from`.
+static void pad_axis(const Args& a, Array to, Array from, int axis, int64_t begin, int64_t end) {
+  const int64_t item = item_size(to.dtype), before = a.integer(axis), behind = before + from.shape[axis];
+  const int64_t step = to.strides[axis] * item, along = from.strides[axis] * item;
+  char *const target = to.as<char>(), *const source = from.as<char>();
+  const auto part = [&](int64_t first, int64_t last) {
+    to.data = target + first * step;
+    to.shape[axis] = last > first ? last - first : 0;
+  };
+  part(begin, std::min(end, before));
+  copy_array(to, a.in(1));
+  part(std::max(begin, behind), end);
+  copy_array(to, a.in(1));
+  part(std::max(begin, before), std::min(end, behind));
+  if (to.shape[axis] == 0) return;
+  from.data = source + (std::max(begin, before) - before) * along;
+  from.shape[axis] = to.shape[axis];
+  if (axis + 1 == to.ndim) copy_array(to, from);
+  else pad_axis(a, to, from, axis + 1, 0, to.shape[axis + 1]);
+}
+
+// out = value, but for x in the middle: params are the lengths before it. A block of rows after the other, so that what
+// stands around x is laid while they are in cache.
 static void pad_constant(const Args& a) {
-  const Array &x = a.in(0), &value = a.in(1), &out = a.out();
-  const int64_t item = item_size(out.dtype);
-  Array middle = out;
-  for (int d = 0; d < out.ndim; ++d) {  // slabs before and after it along this axis, within it along those before
-    const int64_t before = a.integer(d), behind = before + x.shape[d];
-    Array slab = middle;
-    slab.shape[d] = before;
-    if (slab.size()) copy_array(slab, value);
-    slab.shape[d] = out.shape[d] - behind;
-    slab.data = middle.as<char>() + behind * out.strides[d] * item;
-    if (slab.size()) copy_array(slab, value);
-    middle.shape[d] = x.shape[d];
-    middle.data = middle.as<char>() + before * out.strides[d] * item;
-  }
-  if (x.size()) copy_array(middle, x);
+  const Array &x = a.in(0), &out = a.out();
+  if (out.ndim == 0) return copy_array(out, x);
+  if (out.size() == 0) return;
+  const int64_t rows = out.shape[0], row = out.size() / rows * item_size(out.dtype);
+  parallel_ranges(rows, row < kCopyGrain ? kCopyGrain / row : 1, [&](int64_t begin, int64_t end) {
+    pad_axis(a, out, x, 0, begin, end);
+  });
 }
 
 static const Kernel kernels[] = {
