@@ -40,12 +40,8 @@ template <class T>
 static inline void move_elements(const T* in, const RowLayout& from, T* out, const RowLayout& to, int64_t n) {
   for (; n > 0; n -= from.inner, in += from.outer, out += to.outer) {
     const int64_t m = n < from.inner ? n : from.inner;
-    if (from.stride == 0 && to.stride == 1) {
-      const T value = *in;
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) out[i] = value;
-    } else if (to.stride == 1) {
-      for (int64_t i = 0; i < m; ++i) out[i] = in[i * from.stride];
+    if (to.stride == 1 && m >= 8) {
+      copy_run(out, in, from.stride, m);
     } else {
       for (int64_t i = 0; i < m; ++i) out[i * to.stride] = in[i * from.stride];
     }

@@ -88,6 +88,9 @@ static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t 
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) q[i] = fetched<T, C>(p + i);
       }
+    } else if (std::is_same_v<T, C> && stride == 2) {  // vectors, where the stride is known: a third of the time
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) q[i] = fetched<T, C>(p + 2 * i);
     } else {
       for (int64_t i = 0; i < n; ++i) q[i] = fetched<T, C>(p + i * stride);
     }

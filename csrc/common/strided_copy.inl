@@ -35,6 +35,25 @@ static inline CopyNest plan_copy(const Array& target, const Array& source) {
 constexpr int64_t kCopyGrain = 128 * 1024;         // bytes written by one chunk: 5-10 us
 constexpr int64_t kPastCaches = int64_t{32} << 20;  // bytes of a target from which its lines are not read first
 
+// n elements that lie `stride` apart. With a stride that the compiler knows it loads vectors: of floats in cache 0.1 ns
+// each on a Zen 4 backwards and for every second one, where one at a time takes 0.3.
+template <class T>
+static __attribute__((noinline)) void copy_run(T* __restrict to, const T* __restrict from, int64_t stride, int64_t n) {
+  if (stride == 0) {
+    const T value = *from;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = value;
+  } else if (stride == -1) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = from[-i];
+  } else if (stride == 2) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+  }
+}
+
 // `rows` rows of `along.length` elements each.
 template <class T>
 static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows, const CopyAxis& across,
@@ -45,14 +64,8 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
     if (to_stride == 1 && from_stride == 1) {
       if (streaming) copy_bytes<true>(to, from, bytes);
       else copy_bytes(to, from, bytes);
-    } else if (to_stride == 1 && from_stride == 0) {
-      const T value = *from;
-      for (int64_t i = 0; i < n; ++i) to[i] = value;
-    } else if (to_stride == 1 && from_stride == -1) {  // with the stride known, a load of vectors turned round
-#pragma omp simd
-      for (int64_t i = 0; i < n; ++i) to[i] = from[-i];
     } else if (to_stride == 1) {
-      for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_stride];
+      copy_run(to, from, from_stride, n);
     } else {
       for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
     }
@@ -182,10 +195,15 @@ static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64
   }
 }
 
+constexpr int64_t kStrip = 16 * 1024;  // elements
+
 // The source runs along axis k, the target along the last one.
 template <class T> static void copy_transposed(T* to, const T* from, CopyNest nest, int k) {
   const CopyAxis along = nest.pop(), across = nest.remove(k);
-  const int64_t strip = 256 / static_cast<int64_t>(sizeof(T));  // of the source's rows: four cache lines
+  // Of the source's rows four cache lines, and more where columns are short: 32 x 32 x 1024 floats, whose channels go
+  // behind their pixels, take a Zen 4 177 us with 64 of the 1024 in a strip, 155 with 256.
+  const int64_t lines = 256 / static_cast<int64_t>(sizeof(T));
+  const int64_t strip = std::max<int64_t>(kStrip / (along.length * lines), 1) * lines;
   const int64_t strips = (across.length + strip - 1) / strip;
   const int64_t bytes = strip * along.length * static_cast<int64_t>(sizeof(T));
   parallel_ranges(nest.size() * strips, bytes < kCopyGrain ? kCopyGrain / bytes : 1, [&](int64_t begin, int64_t end) {
