@@ -69,6 +69,7 @@ REFUSED = {
     **dict.fromkeys(("count_runs", "run_heads", "run_numbers"), "it is a part of unique"),
     **dict.fromkeys(("sort", "argsort", "topk", "median", "nanmedian", "quantile", "nanquantile"), _ORDER),
     "conv_weight": "it is a gradient", "searchsorted": "ONNX has no search in a sorted sequence",
+    "is_among": "ONNX has no search in a set; compare with each element by equal, and take any",
     "embedding_bag_forward": "bags of tokens have lengths of their own; look rows up with embedding, then sum or mean",
     "ctc_loss": _LOSS, "batch_norm_training": "it takes the statistics of a batch; call model.eval() first",
 }  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._arguments import axis_of, boolean, operand, renamed
-from dlcore.dtypes import DTYPES, float32, float64, int32, int64, result_type
+from dlcore._arguments import axis_of, boolean, called, operand, renamed
+from dlcore.dtypes import DTYPES, DType, bool_, float32, float64, int32, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given
 from dlcore.ops._workloads import MILLION, bytes_of
@@ -330,6 +330,53 @@ def unique_inverse(x: Any) -> tuple[Any, Any]:
 # ---- sets -----------------------------------------------------------------------------------------------------------
 
 
+_EXTREMES = np.array([np.iinfo(np.int64).min, -1, 0, np.iinfo(np.int64).max])
+
+
+def _numbers(n: int, high: int, dtype: DType = int64) -> Input:
+    return Input((n,), -high, high, dtype)
+
+
+@Op.definition(
+    name="is_among", family="order", dtypes=DTYPES, kernels={"cpu": "order:is_among", "cuda": None},
+    promote=lambda specs: [result_type((s.dtype, s.weak) for s in specs)] * 2,
+    composite=lambda x, tests: _found(x, sort(tests)),
+    reference=lambda x, tests: np.isin(x, tests, kind="sort"),
+    cost=lambda x, tests: (float(math.prod(x.shape)), bytes_of(x, tests) + math.prod(x.shape)),
+    samples=[
+        Sample(Input((3, 50), -40, 40, int32), _numbers(30, 20, int32), why="a small range", grad=False),
+        Sample(_numbers(40_000, 10**6), _numbers(2000, 10**6), why="a large range", grad=False),
+        Sample(_SORTED, _SORTED[3:], why="zeros and NaN", grad=False),
+        Sample(_SORTED, _SORTED[-2:], why="among NaN", grad=False),
+        Sample(_EXTREMES, _EXTREMES[:3], why="extremes", grad=False),
+        Sample(_EXTREMES, _EXTREMES[1:], why="not the least", grad=False),
+        Sample((), np.zeros(0), why="among nothing", grad=False),
+        Sample(np.zeros((0, 2)), np.zeros(3), why="empty", grad=False),
+        Sample(np.array([True, False]), np.array([1.0, 2.0]), why="two dtypes", grad=False),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "is_among: tests have shape (1, 2), not one axis", np.zeros(3), np.zeros((1, 2))),
+    ],
+    workloads=[
+        Workload((_numbers(8, 8), _numbers(8, 8)), (), "the cost of a call", (float32,)),
+        Workload((_numbers(10**6, 10**6), _numbers(10**6, 10**6)), (), "1M, integers", (float32,)),
+        Workload((MILLION, MILLION), (), "1M", (float32,)),
+    ],
+    baselines={"numpy": "np.isin(x, tests)", "torch": "torch.isin(x, tests)", "jax": "jnp.isin(x, tests)"},
+)  # fmt: skip
+def is_among(x: Spec, tests: Spec) -> Spec:
+    """Whether each element of `x` is among `tests` (N,), as bools: what `isin` is once both have one dtype."""
+    if len(tests.shape) != 1:
+        raise ShapeError(f"is_among: tests have shape {tests.shape}, not one axis")
+    return Spec(x.shape, bool_)
+
+
+def _found(x: Any, tests: Any) -> Any:
+    """Whether each element of ``x`` is among ``tests``, which are sorted."""
+    last = tests.shape[0] - 1
+    return lt(x, x) if last < 0 else eq(take(tests, minimum(searchsorted(tests, x), last)), x)
+
+
 def isin(x: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
 
@@ -343,9 +390,8 @@ def isin(x: Any, test_elements: Any, assume_unique: bool = False, invert: bool =
     if isinstance(test_elements, int | float | np.generic):
         found = eq(x, test_elements)
     else:
-        tests = sort(operand(test_elements, "isin", "test_elements").detach(), None)
-        last = tests.shape[0] - 1
-        found = lt(x, x) if last < 0 else eq(take(tests, minimum(searchsorted(tests, x), last)), x)
+        tests = operand(test_elements, "isin", "test_elements").detach()
+        found = called("isin", is_among, x, reshape(tests, (-1,)))
     return logical_not(found) if boolean(invert, "isin: invert") else found
 
 
