@@ -72,11 +72,11 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
   }
 }
 
-template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest) {
+template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest, bool past_caches) {
   const CopyAxis& inner = nest.innermost();
   const int outer = nest.count - 1;
   const int64_t rows = nest.size(outer), grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
-  const bool streaming = inner.length >= grain / 32 && rows * inner.length >= kPastCaches / int64_t{sizeof(T)};
+  const bool streaming = past_caches && inner.length >= grain / 32;
   if (inner.length > grain) {  // long rows are cut
     const int64_t pieces = (inner.length + grain - 1) / grain;
     parallel_ranges(rows * pieces, 1, [&](int64_t unit, int64_t) {
@@ -216,7 +216,7 @@ template <class T> static void copy_transposed(T* to, const T* from, CopyNest ne
   });
 }
 
-template <class T> static void copy_elements(T* to, const T* from, const CopyNest& nest) {
+template <class T> static void copy_elements(T* to, const T* from, const CopyNest& nest, bool past_caches = false) {
   if (nest.count == 0) {
     to[nest.start[kTo]] = from[nest.start[kFrom]];
     return;
@@ -229,14 +229,20 @@ template <class T> static void copy_elements(T* to, const T* from, const CopyNes
   }
   if (along.length < 8 && nest.count >= 2 && nest.axes[nest.count - 2].length > 4 * along.length)
     return copy_narrow(to, from, nest);
-  copy_rows(to, from, nest);
+  copy_rows(to, from, nest, past_caches);
 }
 
-// target = source, broadcast; both of one dtype.
-static inline void copy_array(const Array& target, const Array& source) {
+static inline bool is_past_caches(const Array& x) { return x.size() * item_size(x.dtype) >= kPastCaches; }
+
+// target = source, broadcast; both of one dtype. `past_caches`: whether what the target is a part of would not stay in
+// them.
+static inline void copy_array(const Array& target, const Array& source, bool past_caches) {
   if (target.size() == 0) return;
   const CopyNest nest = plan_copy(target, source);
-  with_bits(target.dtype, [&]<class T>() { copy_elements(target.as<T>(), source.as<const T>(), nest); });
+  with_bits(target.dtype, [&]<class T>() { copy_elements(target.as<T>(), source.as<const T>(), nest, past_caches); });
+}
+static inline void copy_array(const Array& target, const Array& source) {
+  copy_array(target, source, is_past_caches(target));
 }
 
 // `x` as a contiguous array in memory of its own.

@@ -75,11 +75,12 @@ static Array part_of(const Array& x, int64_t axis, int64_t begin, int64_t end) {
 // out = the inputs one after another along axis params[0]
 static void concat(const Args& a) {
   const int64_t axis = a.integer(0);
+  const bool past_caches = is_past_caches(a.out());
   const auto lay = [&](const Array& out, auto&& input) {
     int64_t at = 0;
     for (int k = 0; k < a.n_inputs; ++k) {
       const int64_t n = a.in(k).shape[axis];
-      copy_array(part_of(out, axis, at, at + n), input(k));
+      copy_array(part_of(out, axis, at, at + n), input(k), past_caches);
       at += n;
     }
   };

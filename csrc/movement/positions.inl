@@ -70,7 +70,8 @@ struct Blocks {
 };
 
 // n rows of `row` bytes, at `positions`.
-static inline void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row) {
+static inline void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row,
+                             bool streaming) {
   constexpr int64_t ahead = 4, line = 64, most = 16 * line;  // rows lie anywhere: the processor cannot foresee them
   const int64_t reach = row < most ? row : most;
   for (int64_t i = 0; i < n; ++i) {
@@ -78,14 +79,15 @@ static inline void take_rows(char* out, const char* x, const int64_t* positions,
       const char* later = x + positions[i + ahead] * row;
       for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
     }
-    copy_bytes(out + i * row, x + positions[i] * row, row);
+    if (streaming) copy_bytes<true>(out + i * row, x + positions[i] * row, row);
+    else copy_bytes(out + i * row, x + positions[i] * row, row);
   }
 }
 
 // n rows of b.inner elements, at `positions`.
 static inline void take_some(char* out, const char* x, const int64_t* positions, int64_t n, const Blocks& b,
-                             DType dtype) {
-  if (b.inner > 1) return take_rows(out, x, positions, n, b.inner * item_size(dtype));
+                             DType dtype, bool streaming) {
+  if (b.inner > 1) return take_rows(out, x, positions, n, b.inner * item_size(dtype), streaming);
   with_bits(dtype, [&]<class T>() {
     const T* from = reinterpret_cast<const T*>(x);
     T* to = reinterpret_cast<T*>(out);
@@ -101,6 +103,7 @@ static inline void take_at(const Array& x, int64_t axis, int64_t n, const Array&
   const Blocks b(x, axis);
   const int64_t row = b.inner * item_size(x.dtype);
   const int64_t rows = row < kCopyGrain ? kCopyGrain / row : 1, pieces = (n + rows - 1) / rows;
+  const bool streaming = is_past_caches(out) && row >= kCopyGrain / 32;
   parallel_ranges(b.outer * pieces, rows / n > 0 ? rows / n : 1, [&](int64_t begin, int64_t end) {
     int64_t room[kIndexBlock];
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -110,7 +113,7 @@ static inline void take_at(const Array& x, int64_t axis, int64_t n, const Array&
         const int64_t* found = positions(i, count, room);
         if (!found) return;
         take_some(out.as<char>() + (o * n + i) * row, x.as<const char>() + o * b.length * row, found, count, b,
-                  x.dtype);
+                  x.dtype, streaming);
       }
     }
   });

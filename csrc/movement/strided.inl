@@ -109,20 +109,20 @@ template <bool upper> static void triangle(const Args& a) {
   const int64_t columns = x.shape[x.ndim - 1], height = x.shape[x.ndim - 2], item = item_size(x.dtype);
   if (out.size() == 0) return;
   const int64_t rows = out.size() / columns, bytes = columns * item, k = a.integer(0);
+  const bool streaming = is_past_caches(out) && bytes >= kCopyGrain / 32;
   parallel_ranges(rows, bytes < kCopyGrain ? kCopyGrain / bytes : 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t row = r % height, limit = k < -height ? 0 : k > columns ? columns : row + k + !upper;
       const int64_t split = (limit < 0 ? 0 : limit > columns ? columns : limit) * item;
       char* to = out.as<char>() + r * bytes;
       const char* from = x.as<const char>() + r * bytes;
-      if (upper) {
-        memset(to, 0, split);
-        copy_bytes(to + split, from + split, bytes - split);
-      } else {
-        copy_bytes(to, from, split);
-        memset(to + split, 0, bytes - split);
-      }
+      const int64_t first = upper ? split : 0, last = upper ? bytes : split;  // what stays
+      write_zeros(to, first, streaming);
+      if (streaming) copy_bytes<true>(to + first, from + first, last - first);
+      else copy_bytes(to + first, from + first, last - first);
+      write_zeros(to + last, bytes - last, streaming);
     }
+    if (streaming) _mm_sfence();
   });
 }
 
@@ -162,7 +162,8 @@ template <class F> static void each_box_by_rows(const Args& a, const Array& to, 
 
 static void rearrange(const Args& a) {
   if (a.out().size() == 0) return;
-  each_box_by_rows(a, a.out(), a.in(0), [](const Array& to, const Array& from) { copy_array(to, from); });
+  const bool past_caches = is_past_caches(a.out());
+  each_box_by_rows(a, a.out(), a.in(0), [&](const Array& to, const Array& from) { copy_array(to, from, past_caches); });
 }
 
 // Whether the pieces along every axis take each place of x once.
@@ -209,19 +210,20 @@ static void pad_axis(const Args& a, Array to, Array from, int axis, int64_t begi
   const int64_t item = item_size(to.dtype), before = a.integer(axis), behind = before + from.shape[axis];
   const int64_t step = to.strides[axis] * item, along = from.strides[axis] * item;
   char *const target = to.as<char>(), *const source = from.as<char>();
+  const bool past_caches = is_past_caches(a.out());
   const auto part = [&](int64_t first, int64_t last) {
     to.data = target + first * step;
     to.shape[axis] = last > first ? last - first : 0;
   };
   part(begin, std::min(end, before));
-  copy_array(to, a.in(1));
+  copy_array(to, a.in(1), past_caches);
   part(std::max(begin, behind), end);
-  copy_array(to, a.in(1));
+  copy_array(to, a.in(1), past_caches);
   part(std::max(begin, before), std::min(end, behind));
   if (to.shape[axis] == 0) return;
   from.data = source + (std::max(begin, before) - before) * along;
   from.shape[axis] = to.shape[axis];
-  if (axis + 1 == to.ndim) copy_array(to, from);
+  if (axis + 1 == to.ndim) copy_array(to, from, past_caches);
   else pad_axis(a, to, from, axis + 1, 0, to.shape[axis + 1]);
 }
 
