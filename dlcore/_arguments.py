@@ -289,6 +289,15 @@ def names_errors(function: F) -> F:
     return cast(F, wrapped)
 
 
+def quick(name: str) -> Callable[[F], F]:
+    """A function in Python the plainest calls of which C++ answers, as ``name`` in csrc/core/quick.cpp; a decorator."""
+
+    def decorate(function: F) -> F:
+        return cast(F, _C.Quick(name, function))
+
+    return decorate
+
+
 def shaped(operation: Any) -> Callable[[F], F]:
     """A function of a tensor that is one view ``operation`` of it, with errors of its own; a decorator.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, instance, integer, lengths, number, renamed, shown
+from dlcore._arguments import boolean, instance, integer, lengths, number, quick, renamed, shown
 from dlcore._batching import filled_like
 from dlcore._device import Device
 from dlcore._device import device as as_device
@@ -45,6 +45,7 @@ def sizes_and_dtype(name: str, shape: tuple[Any, ...], dtype: Any) -> tuple[tupl
     return lengths(shape[0] if len(shape) == 1 else tuple(shape), f"{name}: shape"), chosen
 
 
+@quick("empty")
 @spelled
 def empty(
     shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
@@ -56,6 +57,7 @@ def empty(
     return leaf(_C.empty(sizes, chosen, chosen_device(device).code), requires_grad)
 
 
+@quick("zeros")
 @spelled
 def zeros(
     shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
@@ -65,6 +67,7 @@ def zeros(
     return filled(sizes, 0, chosen, device, requires_grad)
 
 
+@quick("ones")
 @spelled
 def ones(
     shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
@@ -74,6 +77,7 @@ def ones(
     return filled(sizes, 1, chosen, device, requires_grad)
 
 
+@quick("full")
 @spelled
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``fill_value``, in its dtype (float32 for a Python float) where none is given."""
@@ -114,22 +118,26 @@ def _filled_like(name: str, x: Tensor, value: int, dtype: Any, device: Any) -> T
     return filled_like(x, lambda shape: filled(shape, value, chosen, place))
 
 
+@quick("empty_like")
 def empty_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """An uninitialised tensor of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("empty_like", x, dtype, device)
     return filled_like(x, lambda shape: empty(shape, dtype=chosen, device=place))
 
 
+@quick("zeros_like")
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
     return _filled_like("zeros_like", x, 0, dtype, device)
 
 
+@quick("ones_like")
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of ones, of the shape (and dtype, device) of ``x``."""
     return _filled_like("ones_like", x, 1, dtype, device)
 
 
+@quick("full_like")
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor filled with ``fill_value``, of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("full_like", x, dtype, device)
@@ -142,6 +150,7 @@ def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None)
 # ---- spaced -------------------------------------------------------------------------------------------------------
 
 
+@quick("arange")
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers start, start + step, ... below ``stop``; ``arange(n)`` gives 0 to n - 1.
 

@@ -117,6 +117,7 @@ def default_device() -> Device:
     if _default is None:
         asked = os.environ.get("DLCORE_DEVICE") or "auto"
         _default = _automatic() if asked == "auto" else device(asked)
+        _C.set_default_place(_default.code)
     return _default
 
 
@@ -124,6 +125,7 @@ def set_default_device(name: str | Device | None) -> None:
     """New tensors are made on the device called ``name`` from here on (None: on what DLCORE_DEVICE says)."""
     global _default
     _default = None if name is None else device(name)
+    _C.set_default_place(-1 if _default is None else _default.code)
 
 
 def _automatic() -> Device:

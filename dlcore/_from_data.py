@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlcore import _C, _numpy
-from dlcore._arguments import MAX_AXES, boolean, renamed, shown
+from dlcore._arguments import MAX_AXES, boolean, quick, renamed, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._values import booleans, check_numbers, has_booleans
@@ -61,6 +61,7 @@ def leaf(value: Tensor, requires_grad: bool) -> Tensor:
     return value
 
 
+@quick("tensor")
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested lists, a generator, a NumPy array, or another tensor.
 

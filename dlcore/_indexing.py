@@ -18,7 +18,8 @@ from dlcore.dtypes import bool_, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Spec
 from dlcore.ops.elementwise import add, cast, where
-from dlcore.ops.gather import nonzero, ravel_index, take, take_backward
+from dlcore.ops.gather import count_nonzero, nonzero, ravel_index, take, take_backward
+from dlcore.ops.masked import masked_take
 from dlcore.ops.movement import contiguous, expand, permute, reshape
 from dlcore.ops.scatter import put, put_
 from dlcore.ops.slicing import assign, check_value, slice_assign
@@ -264,22 +265,18 @@ def getitem(x: Any, index: Any) -> Any:
         return _gather(x, index) if plain is None else slice_view(x, plain)
 
 
-def _line(x: Any) -> Any:
-    return x if x.ndim == 1 else reshape(x, (-1,))
-
-
 def _gather(x: Any, index: Any) -> Any:
-    if isinstance(index, _C.TensorBase) and x.ndim:
-        if index.dtype.kind in ("int", "uint"):
-            return take(x, index, 0)
-        if index.dtype is bool_ and index.shape == x.shape:
-            return take(_line(x), _line(nonzero(_line(index))), 0)
+    if isinstance(index, _C.TensorBase) and x.ndim and index.dtype.kind in ("int", "uint"):
+        return take(x, index, 0)
     parsed = _parse("getitem", x.shape, index)
     if not parsed.advanced:
         return slice_view(x, parsed.basic)
-    view = _view(x, parsed.basic)
-    if len(parsed.advanced) == 1 and parsed.advanced[0].span == 1:
-        return take(view, _positions(parsed.advanced[0], view), parsed.advanced[0].axis)
+    view, first = _view(x, parsed.basic), parsed.advanced[0]
+    if len(parsed.advanced) == 1 and first.mask is not None:
+        mask = _tensor(first.mask, view)
+        return masked_take(view, mask, int(count_nonzero(mask).item()), first.axis)
+    if len(parsed.advanced) == 1 and first.span == 1:
+        return take(view, _positions(first, view), first.axis)
     g = _gathered(view, parsed)
     rest = g.front.shape[g.lead :]
     out = take(reshape(g.front, (math.prod(g.front.shape[: g.lead]), *rest)), g.flat, 0)

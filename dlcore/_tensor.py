@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C, _autograd, _indexing, _numpy
-from dlcore._arguments import boolean, instance, shaped, shown
+from dlcore._arguments import boolean, instance, quick, shaped, shown
 from dlcore._array_api import VERSIONS
 from dlcore._creation import arange, empty, ones, zeros
 from dlcore._device import CPU, Device
@@ -317,16 +317,18 @@ class Tensor(Writing, Habits, TensorMethods):
     # ---- writing
     def copy_(self, source: Any) -> Tensor:
         """Writes ``source``, broadcast and cast, into this tensor's memory."""
-        _indexing.setitem(self, ..., source)
+        self[...] = source
         return self
 
     def fill_(self, value: Any) -> Tensor:
         """Sets every element to ``value``."""
-        return self.copy_(value)
+        self[...] = value
+        return self
 
     def zero_(self) -> Tensor:
         """Sets every element to 0."""
-        return self.copy_(0)
+        self[...] = 0
+        return self
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """self += alpha other."""
@@ -345,26 +347,31 @@ class Tensor(Writing, Habits, TensorMethods):
         return elementwise.div.inplace(self, other)
 
     # ---- shapes
+    @quick("reshape")
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape (one length may be -1); a view where strides allow."""
         return movement.reshape(self, _together(shape))
 
     view = reshape
 
+    @quick("permute")
     def permute(self, *axes: Any) -> Tensor:
         """A view with the axes in another order."""
         return movement.permute(self, _together(axes))
 
     @property
+    @quick("T")
     def T(self) -> Tensor:
         """A view with all axes in reverse order, as in NumPy."""
         return _reversed(self)
 
     @property
+    @quick("mT")
     def mT(self) -> Tensor:
         """A view with the last two axes exchanged."""
         return movement.transpose(self, -2, -1)
 
+    @quick("expand")
     def expand(self, *shape: Any) -> Tensor:
         """A view broadcast to ``shape``, which takes no memory; -1 keeps the length of an axis."""
         return movement.expand(self, _together(shape))
@@ -408,7 +415,8 @@ _C.bind(
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
     slice=function("slice"), take=function("take"), as_strided=function("as_strided"),
-    strided_assign=function("strided_assign"),
+    strided_assign=function("strided_assign"), reshape=function("reshape"), ravel_index=function("ravel_index"),
+    put=function("put_"), where=function("where"), ndarray=np.ndarray,
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     bitwise_and=bitwise.bitwise_and, bitwise_or=bitwise.bitwise_or, bitwise_xor=bitwise.bitwise_xor,
     bitwise_not=bitwise.bitwise_not, left_shift=bitwise.bitwise_left_shift, right_shift=bitwise.bitwise_right_shift,

@@ -578,6 +578,32 @@ def test_sizes_do_not_overflow():
     assert dl.ones(4)[:: 2**63 - 1].tolist() == [1.0] and dl.ones(4)[-1 :: -(2**62)].tolist() == [1.0]
 
 
+QUICK = [
+    (dl.zeros, (2, 3)), (dl.zeros, ((2, 3),)), (dl.zeros, ((),)), (dl.ones, (0, 4)), (dl.ones, (70, 70)),
+    (dl.full, (3, 2.5)), (dl.full, ((2, 2), 7)), (dl.full, ((2,), True)), (dl.full, (2, 1e300)),
+    (dl.zeros_like, (dl.arange(3),)), (dl.ones_like, (dl.tensor([True, False]),)),
+    (dl.full_like, (dl.arange(3), 2.7)), (dl.full_like, (dl.ones(2, dtype="float16"), 1)),
+    (dl.arange, (5,)), (dl.arange, (7, -2, -3)), (dl.arange, (0.5, 3, 0.1)), (dl.arange, (2.0,)), (dl.arange, (3, 3)),
+    (dl.tensor, (2.5,)), (dl.tensor, (-3,)), (dl.tensor, (2**62,)), (dl.tensor, ([[1, 2.5], [3, 4]],)),
+    (dl.tensor, ([True, False],)), (dl.tensor, (((1, 2), (3, 2**53 + 1)),)), (dl.tensor, ([],)),
+    (dl.tensor, (np.arange(6, dtype=np.int32).reshape(2, 3).T,)), (dl.tensor, (np.array([2, 0], np.uint8).view(bool),)),
+    (dl.tensor, (np.float64(0.1) * np.ones((2, 2)),)), (dl.tensor, ([float("nan"), float("inf")],)),
+    (dl.Tensor.reshape, (dl.arange(6), 2, -1)), (dl.Tensor.reshape, (dl.arange(6), (1, 6, 1, 1))),
+    (dl.Tensor.reshape, (dl.arange(6).reshape(2, 3).T, -1)), (dl.Tensor.reshape, (dl.ones(1), (1, 1))),
+    (dl.Tensor.permute, (dl.zeros(2, 3, 4), 2, 0, -2)), (dl.Tensor.expand, (dl.ones(3, 1), 2, -1, 4)),
+    (dl.Tensor.expand, (dl.ones(1, 3), (0, 3))), (dl.Tensor.T.fget, (dl.zeros(2, 3, 4),)),
+    (dl.Tensor.mT.fget, (dl.zeros(2, 3, 4)[::-1],)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(QUICK)))
+def test_the_plainest_calls_are_what_python_answers(case):
+    function, args = QUICK[case]
+    found, want = function(*args), function.__wrapped__(*args)
+    assert (found.shape, found.strides, found.dtype) == (want.shape, want.strides, want.dtype)
+    assert found.numpy().tobytes() == want.numpy().tobytes()
+
+
 # ---- memory of others ---------------------------------------------------------------------------------------------
 
 

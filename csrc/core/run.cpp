@@ -361,18 +361,22 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   return good;
 }
 
+// The view of x that a plan of a view operation says.
+static Tensor* planned_view(const Plan* plan, Tensor* x) {
+  Array a;
+  a.dtype = x->array.dtype;
+  a.ndim = plan->outputs[0].ndim;
+  a.data = static_cast<char*>(x->array.data) + plan->offset * item_size(a.dtype);
+  std::memcpy(a.shape, plan->outputs[0].shape, sizeof(int64_t) * a.ndim);
+  std::memcpy(a.strides, plan->strides, sizeof(int64_t) * a.ndim);
+  return view_of(x, a);
+}
+
 static bool make_outputs(Function* f, const Plan* plan, Operands& operands, Operands& outputs, Tensor* out) {
   if (plan->kind == PlanKind::view) {
-    Tensor* base = operands.data[0];
-    Array a;
-    a.dtype = base->array.dtype;
-    a.ndim = plan->outputs[0].ndim;
-    a.data = static_cast<char*>(base->array.data) + plan->offset * item_size(a.dtype);
-    std::memcpy(a.shape, plan->outputs[0].shape, sizeof(int64_t) * a.ndim);
-    std::memcpy(a.strides, plan->strides, sizeof(int64_t) * a.ndim);
-    Tensor* view = view_of(base, a);
+    Tensor* view = planned_view(plan, operands.data[0]);
     if (!view) return false;
-    if (recorder) record_view(f, plan, base, view);
+    if (recorder) record_view(f, plan, operands.data[0], view);
     outputs.data[0] = view;
     return true;
   }
@@ -484,11 +488,12 @@ static bool refresh_views(Operands& operands) {
 
 PyObject* run_kept(Function* f, PlanCache& plans, Key& key, Tensor* x) {
   static PyObject* nothing = PyTuple_New(0);
-  Operands operands(1);
-  operands.data[0] = as_tensor(Py_NewRef(as_object(x)));
-  if (!refresh_views(operands) || !make_key(f, operands.data, 1, nothing, key)) return nullptr;
+  if ((grad_enabled && x->base && !refresh_view(x)) || !make_key(f, &x, 1, nothing, key)) return nullptr;
   Plan* plan = plans.find(key, Py_None);
   if (!plan) return nullptr;
+  if (plan->kind == PlanKind::view && !plan->tracked && !recorder) return as_object(planned_view(plan, x));
+  Operands operands(1);
+  operands.data[0] = as_tensor(Py_NewRef(as_object(x)));
   ++plan->refs;
   const PlanRef held(plan);
   return run_plan(f, plan, operands, nullptr);

@@ -6,6 +6,7 @@
 #include "core/batch.h"
 #include "core/function.h"
 #include "core/ref.h"
+#include "core/stand_in.h"
 #include "core/tape.h"
 
 #include <structmember.h>
@@ -18,11 +19,9 @@ namespace dlcore {
 namespace {
 
 struct Shaped {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  StandIn as;
   PyObject* meaning;
   Function* operation;
-  PyObject* function;
   PlanCache* plans;
   uint64_t forgotten;  // as plans_forgotten was when `plans` was last used
 };
@@ -54,7 +53,7 @@ PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   Key key;
   const bool plain = !kwnames && n > 0 && is_tensor(args[0]) && !as_tensor(args[0])->weak &&
                      !is_batched(as_tensor(args[0])) && add_arguments(key, args, n);
-  if (!plain) return PyObject_Vectorcall(s->function, args, nargsf, kwnames);
+  if (!plain) return PyObject_Vectorcall(s->as.function, args, nargsf, kwnames);
   if (!read_signature(s->operation)) return nullptr;
   if (s->forgotten != plans_forgotten) {
     s->plans->clear();
@@ -64,7 +63,7 @@ PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   if (!view && !PyErr_Occurred()) view = call_new(s, key, args, n);
   if (view || !comes_again()) return view;
   PyErr_Clear();
-  return PyObject_Vectorcall(s->function, args, nargsf, kwnames);
+  return PyObject_Vectorcall(s->as.function, args, nargsf, kwnames);
 }
 
 PyObject* call_safely(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
@@ -81,10 +80,10 @@ PyObject* shaped_new(PyTypeObject* type, PyObject* args, PyObject*) {
   auto plans = std::make_unique<PlanCache>();
   auto* s = reinterpret_cast<Shaped*>(type->tp_alloc(type, 0));
   if (!s) return nullptr;
-  s->vectorcall = call_safely;
+  s->as.vectorcall = call_safely;
   s->meaning = Py_NewRef(meaning);
   s->operation = reinterpret_cast<Function*>(Py_NewRef(operation));
-  s->function = Py_NewRef(function);
+  s->as.function = Py_NewRef(function);
   s->plans = plans.release();
   s->forgotten = plans_forgotten;
   return reinterpret_cast<PyObject*>(s);
@@ -95,53 +94,14 @@ void shaped_dealloc(PyObject* self) {
   delete s->plans;
   Py_XDECREF(s->meaning);
   Py_XDECREF(reinterpret_cast<PyObject*>(s->operation));
-  Py_XDECREF(s->function);
+  Py_XDECREF(s->as.function);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
 }
 
-PyObject* shaped_get(PyObject* self, PyObject* object, PyObject*) {  // a method, when a class holds it
-  return object ? PyMethod_New(self, object) : Py_NewRef(self);
-}
-
-// Its name, its documentation and the like are those of the function in Python.
-PyObject* shaped_getattro(PyObject* self, PyObject* name) {
-  PyObject* found = PyObject_GenericGetAttr(self, name);
-  if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
-  PyErr_Clear();
-  return PyObject_GetAttr(reinterpret_cast<Shaped*>(self)->function, name);
-}
-PyObject* get_doc(PyObject* self, void*) {
-  return PyObject_GetAttrString(reinterpret_cast<Shaped*>(self)->function, "__doc__");
-}
-// The function as it is written, under all that decorators have put around it.
-PyObject* get_wrapped(PyObject* self, void*) {
-  Ref found = Ref::share(reinterpret_cast<Shaped*>(self)->function);
-  while (Ref inner = attribute(found.get(), "__wrapped__")) found = inner;
-  PyErr_Clear();
-  return found.release();
-}
-PyObject* reduce(PyObject* self, PyObject*) {  // pickled and copied by name
-  PyObject* function = reinterpret_cast<Shaped*>(self)->function;
-  const Ref module = attribute(function, "__module__"), name = attribute(function, "__qualname__");
-  const Ref finder = module && name ? Ref::own(PyImport_ImportModule("pkgutil")) : Ref();
-  Ref find = finder ? attribute(finder.get(), "resolve_name") : Ref();
-  const Ref place = find ? Ref::own(PyUnicode_FromFormat("%U:%U", module.get(), name.get())) : Ref();
-  return place ? Py_BuildValue("N(O)", find.release(), place.get()) : nullptr;
-}
-
-PyGetSetDef getset[] = {
-    {"__doc__", get_doc, nullptr, nullptr, nullptr},
-    {"__wrapped__", get_wrapped, nullptr, "The function in Python.", nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr},
-};
-PyMethodDef methods[] = {
-    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr},
-};
 PyMemberDef members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Shaped, vectorcall), READONLY, nullptr},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
 
@@ -152,10 +112,11 @@ bool init_shaped(PyObject* module) {
       {Py_tp_new, reinterpret_cast<void*>(safe<shaped_new>)},
       {Py_tp_dealloc, reinterpret_cast<void*>(shaped_dealloc)},
       {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-      {Py_tp_descr_get, reinterpret_cast<void*>(shaped_get)},
-      {Py_tp_getattro, reinterpret_cast<void*>(shaped_getattro)},
-      {Py_tp_getset, getset},
-      {Py_tp_methods, methods},
+      {Py_tp_descr_get, reinterpret_cast<void*>(bind_stand_in)},
+      {Py_tp_getattro, reinterpret_cast<void*>(get_of_stand_in)},
+      {Py_tp_repr, reinterpret_cast<void*>(repr_of_stand_in)},
+      {Py_tp_getset, stand_in_getset},
+      {Py_tp_methods, stand_in_methods},
       {Py_tp_members, members},
       {0, nullptr},
   };

@@ -397,7 +397,8 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"lt", &bound.compare[0]}, {"le", &bound.compare[1]}, {"eq", &bound.compare[2]}, {"ne", &bound.compare[3]},
       {"gt", &bound.compare[4]}, {"ge", &bound.compare[5]}, {"cast", &bound.cast},
       {"slice", &bound.slice}, {"take", &bound.take}, {"as_strided", &bound.as_strided},
-      {"strided_assign", &bound.strided_assign},
+      {"strided_assign", &bound.strided_assign}, {"reshape", &bound.reshape}, {"ravel_index", &bound.ravel_index},
+      {"put", &bound.put}, {"where", &bound.where}, {"ndarray", &bound.ndarray},
       {"spellings", &bound.spellings}};
   if (PyTuple_GET_SIZE(args) || !kwargs) {
     PyErr_SetString(PyExc_TypeError, "bind takes keyword arguments");

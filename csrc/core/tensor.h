@@ -137,7 +137,8 @@ struct Bound {
   PyObject *bitwise_and, *bitwise_or, *bitwise_xor, *bitwise_not, *left_shift, *right_shift;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
   PyObject *cast;
-  PyObject *slice, *take;  // x[index] of ints, slices and None, and of integers
+  PyObject *slice, *take, *reshape, *ravel_index, *put, *where;  // what indexing.cpp makes of x[index]
+  PyObject* ndarray;  // NumPy's type
   PyObject *as_strided, *strided_assign;  // what views are of their bases, and writes into views make of them
   PyObject* spellings;  // of arguments: {"dim": ("axis", "axes")} (dlcore/_spelling.py)
 };

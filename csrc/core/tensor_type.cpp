@@ -8,6 +8,7 @@
 
 #include "core/batch.h"
 #include "core/function.h"
+#include "core/indexing.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -250,139 +251,6 @@ static PyObject* positive(PyObject* a) { return Py_NewRef(a); }
 
 static PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(bound.compare[op], a, b); }
 
-// What an int or a slice takes of an axis of length n: `count` places from `start` on, or one (count < 0), without the
-// axis. False, without an error, for all else and for what is out of range: dlcore/_indexing.py has an answer to that.
-struct Entry {
-  Py_ssize_t start, count, step;
-};
-static bool plain_entry(PyObject* item, int64_t n, Entry* entry) {
-  if (PyLong_CheckExact(item)) {
-    int overflow;
-    const long long i = PyLong_AsLongLongAndOverflow(item, &overflow);
-    *entry = {static_cast<Py_ssize_t>(i < 0 ? i + n : i), -1, 1};
-    return !overflow && i >= -n && i < n;
-  }
-  if (!PySlice_Check(item)) return false;
-  const auto* s = reinterpret_cast<PySliceObject*>(item);
-  for (PyObject* part : {s->start, s->stop, s->step})
-    if (part != Py_None && !PyLong_CheckExact(part)) return false;
-  Py_ssize_t start, stop, step;
-  if (PySlice_Unpack(item, &start, &stop, &step) < 0) {  // a step of 0
-    PyErr_Clear();
-    return false;
-  }
-  if (step == PY_SSIZE_T_MAX || step == -PY_SSIZE_T_MAX) return false;  // it may have been cut
-  const Py_ssize_t count = PySlice_AdjustIndices(n, &start, &stop, step);
-  *entry = {count ? start : 0, count, step};
-  return true;
-}
-
-// each(entry, axis) for ints and slices, each(null, axis) for None; false where there is anything else.
-template <class F> static bool each_entry(const Array& a, PyObject* index, F&& each) {
-  const bool several = PyTuple_CheckExact(index);
-  const Py_ssize_t n = several ? PyTuple_GET_SIZE(index) : 1;
-  int axis = 0;
-  for (Py_ssize_t k = 0; k < n; ++k) {
-    PyObject* item = several ? PyTuple_GET_ITEM(index, k) : index;
-    Entry entry;
-    if (item == Py_None) {
-      if (!each(nullptr, axis)) return false;
-    } else {
-      if (axis >= a.ndim || !plain_entry(item, a.shape[axis], &entry) || !each(&entry, axis)) return false;
-      ++axis;
-    }
-  }
-  return true;
-}
-
-// The index as the operation `slice` takes it; null, without an error, where it is not plain.
-static PyObject* plain_index(const Array& a, PyObject* index) {
-  Ref found = Ref::own(PyTuple_New(PyTuple_CheckExact(index) ? PyTuple_GET_SIZE(index) : 1));
-  Py_ssize_t place = 0;
-  const bool plain = found && each_entry(a, index, [&](const Entry* e, int) {
-    PyObject* item = !e              ? Py_NewRef(Py_None)
-                     : e->count < 0 ? PyLong_FromSsize_t(e->start)
-                                    : Py_BuildValue("nnn", e->start, e->count, e->step);
-    if (item) PyTuple_SET_ITEM(found.get(), place++, item);
-    return item != nullptr;
-  });
-  return plain ? found.release() : nullptr;
-}
-
-// The view that `slice` gives (dlcore/ops/slicing.py) where nothing has to be kept of the call; null, without an error,
-// where the index is not plain.
-static PyObject* view_at(Tensor* t, PyObject* index) {
-  Array view;
-  view.dtype = t->array.dtype;
-  int ndim = 0, behind = 0;
-  int64_t offset = 0;
-  const auto add = [&](int64_t length, int64_t stride) {
-    if (ndim == kMaxDims) return false;
-    view.shape[ndim] = length;
-    view.strides[ndim++] = stride;
-    return true;
-  };
-  const bool plain = each_entry(t->array, index, [&](const Entry* e, int axis) {
-    if (!e) return add(1, 0);
-    behind = axis + 1;
-    const int64_t stride = t->array.strides[axis];
-    offset += e->start * stride;
-    return e->count < 0 || add(e->count, e->count > 1 ? e->step * stride : stride);
-  });
-  if (!plain) return nullptr;
-  for (int d = behind; d < t->array.ndim; ++d)
-    if (!add(t->array.shape[d], t->array.strides[d])) return nullptr;
-  view.ndim = static_cast<uint8_t>(ndim);
-  view.data = t->array.as<char>() + offset * item_size(view.dtype);
-  return as_object(view_of(t, view));
-}
-
-// Whether an index is a tensor of whole numbers, which `take` takes.
-static bool takes(const Tensor* t, PyObject* index) {
-  if (!is_tensor(index) || t->array.ndim == 0) return false;
-  const DType dtype = as_tensor(index)->array.dtype;
-  return !is_float(dtype) && dtype != DType::bool_ && !as_tensor(index)->weak;
-}
-
-static PyObject* subscript_quickly(PyObject* self, PyObject* index) {
-  Tensor* t = as_tensor(self);
-  if (t->weak) return nullptr;
-  if (takes(t, index)) {
-    PyObject* operands[2] = {self, index};
-    return PyObject_Vectorcall(bound.take, operands, 2, nullptr);
-  }
-  if (grad_enabled && t->base && !refresh_view(t)) return nullptr;
-  if (!recorder && !is_batched(t) && !wanted(t)) {
-    PyObject* view = view_at(t, index);
-    if (view || PyErr_Occurred()) return view;
-  }
-  const Ref plain = Ref::own(plain_index(t->array, index));
-  PyObject* operands[2] = {self, plain.get()};
-  return plain ? PyObject_Vectorcall(bound.slice, operands, 2, nullptr) : nullptr;
-}
-
-static PyObject* subscript(PyObject* self, PyObject* index) {
-  const bool noted = begin_call("getitem");
-  PyObject* found = subscript_quickly(self, index);
-  if (noted) end_call();
-  if (found) return found;
-  if (PyErr_Occurred()) {
-    const bool named = PyErr_ExceptionMatches(PyExc_IndexError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
-                       PyErr_ExceptionMatches(PyExc_ValueError);
-    if (!named) return nullptr;
-    PyErr_Clear();  // it comes again, as an error of getitem
-  }
-  PyObject* args[2] = {self, index};
-  return call_python(bound.getitem, args, 2);
-}
-static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
-  if (!value) {
-    PyErr_SetString(PyExc_TypeError, "elements of a tensor cannot be deleted");
-    return -1;
-  }
-  PyObject* args[3] = {self, index, value};
-  return Ref::own(call_python(bound.setitem, args, 3)) ? 0 : -1;
-}
 static Py_ssize_t length(PyObject* self) {
   const Array& a = as_tensor(self)->array;
   if (a.ndim == 0) {
@@ -523,8 +391,8 @@ PyTypeObject* make_tensor_type() {
       {Py_nb_int, slot(to_int)},
       {Py_nb_index, slot(to_index)},
       {Py_mp_length, slot(length)},
-      {Py_mp_subscript, slot(subscript)},
-      {Py_mp_ass_subscript, slot(assign_subscript)},
+      {Py_mp_subscript, slot(safe<subscript>)},
+      {Py_mp_ass_subscript, slot(safe<assign_subscript>)},
       {Py_bf_getbuffer, slot(tensor_buffer.bf_getbuffer)},
       {Py_bf_releasebuffer, slot(tensor_buffer.bf_releasebuffer)},
       {0, nullptr},

@@ -418,8 +418,63 @@ static void nonzero(const Args& a) {
   memset(to + all, 0, (count * x.ndim - all) * sizeof(int64_t));
 }
 
+// ---- masked_take --------------------------------------------------------------------------------------------------
+constexpr int64_t kMaskGrain = 64 * 1024;  // elements: 10 us to look at
+
+// The places of the true bytes of mask, up to `most`; how many there were.
+static int64_t places_of(const uint8_t* mask, int64_t n, int64_t* places, int64_t most) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < n && found < most; ++i) {  // without a branch: the place is written until it is right
+    places[found] = i;
+    found += mask[i] != 0;
+  }
+  return found;
+}
+
+// Elements one after another, by chunks that count first where theirs begin.
+template <class T> static void pack_elements(const T* x, const uint8_t* mask, int64_t n, T* to, int64_t most) {
+  const int64_t chunks = (n + kMaskGrain - 1) / kMaskGrain;
+  const Scratch<int64_t> starts(chunks + 1);
+  const auto length = [=](int64_t c) { return n - c * kMaskGrain < kMaskGrain ? n - c * kMaskGrain : kMaskGrain; };
+  starts[0] = 0;
+  for (int64_t c = 0; c < chunks; ++c) starts[c + 1] = starts[c] + count_bytes(mask + c * kMaskGrain, length(c));
+  parallel_ranges(chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      const T* from = x + c * kMaskGrain;
+      const uint8_t* m = mask + c * kMaskGrain;
+      const int64_t last = starts[c + 1] < most ? starts[c + 1] : most;
+      for (int64_t i = 0, at = starts[c]; at < last; ++i) {
+        to[at] = from[i];
+        at += m[i] != 0;
+      }
+    }
+  });
+  for (int64_t at = starts[chunks]; at < most; ++at) to[at] = x[0];
+}
+
+// out[o, k, ...] = x[o, p, ...] where p, a place in the axes of mask, is that of its k-th true element; 0 where there are
+// no more
+static void masked_take(const Args& a) {
+  const Array &x = a.in(0), &mask = a.in(1), &out = a.out();
+  const int64_t axis = a.integer(0), size = out.shape[axis], n = mask.size();
+  if (out.size() == 0) return;
+  if (x.size() == n) {
+    return with_bits(x.dtype, [&]<class T>() {
+      pack_elements(x.as<const T>(), mask.as<const uint8_t>(), n, out.as<T>(), size);
+    });
+  }
+  const Scratch<int64_t> places(size);
+  for (int64_t k = places_of(mask.as<const uint8_t>(), n, places.get(), size); k < size; ++k) places[k] = 0;
+  Array rows = x;  // with the axes of mask as one
+  rows.shape[axis] = n;
+  rows.ndim = static_cast<uint8_t>(x.ndim - mask.ndim + 1);
+  for (int d = static_cast<int>(axis) + 1; d < rows.ndim; ++d) rows.shape[d] = x.shape[d + mask.ndim - 1];
+  take_at(rows, axis, size, out, [&](int64_t first, int64_t, int64_t*) { return places.get() + first; });
+}
+
 static const Kernel kernels[] = {
     {"movement:take", take, 0b11},
+    {"movement:masked_take", masked_take, 0b11},
     {"movement:take_scaled", take_scaled, 0b1001},
     {"movement:take_backward", take_backward, 0b11},
     {"movement:gather", gather, 0b10},

@@ -411,9 +411,10 @@ def masked_select(x: Any, mask: Any) -> Any:
     """
     x = operand(x, "masked_select")
     mask = _mask("masked_select", mask, x)
+    if mask.shape == x.shape and x.ndim:
+        return x[mask]
     shape = broadcast_shapes("masked_select", x.shape, mask.shape)
-    flat = reshape(expand(x, shape), (-1,))
-    return take(flat, reshape(nonzero(reshape(expand(mask, shape), (-1,))), (-1,)), 0)
+    return reshape(expand(x, shape), (-1,))[reshape(expand(mask, shape), (-1,))]
 
 
 def masked_scatter(x: Any, mask: Any, source: Any) -> Any:

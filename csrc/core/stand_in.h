@@ -1,0 +1,21 @@
+// Objects that stand for a function in Python and have its name, documentation and signature (shaped.cpp, quick.cpp).
+#pragma once
+#include "core/ref.h"
+
+namespace dlcore {
+
+struct StandIn {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  PyObject* function;
+};
+
+PyObject* bind_stand_in(PyObject* self, PyObject* object, PyObject* type);  // a method, when a class holds it
+PyObject* get_of_stand_in(PyObject* self, PyObject* name);
+PyObject* repr_of_stand_in(PyObject* self);
+extern PyGetSetDef stand_in_getset[];
+extern PyMethodDef stand_in_methods[];
+
+bool init_quick(PyObject* module);  // quick.cpp
+
+}  // namespace dlcore
