@@ -120,6 +120,13 @@ class Shaped:
     def __init__(self, meaning: Any, operation: Any, function: Any) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+class Direct:
+    """A function that checks its arguments and calls one operation; see csrc/core/direct.cpp."""
+
+    __wrapped__: Any
+    def __init__(self, meaning: Any, function: Any) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class Quick:
     """A function the plainest calls of which C++ answers; see csrc/core/quick.cpp."""
 

@@ -253,8 +253,14 @@ class calling:
 
 def called(name: str, function: Any, *args: Any) -> Any:
     """``function(*args)``, the errors of which name ``name``: what the caller of a function made of others knows."""
-    with calling(name):
+    noted = _C.begin_call(name)  # `calling`, which costs more
+    try:
         return function(*args)
+    except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
+        raise renamed(error, name) from None
+    finally:
+        if noted:
+            _C.end_call()
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -296,6 +302,24 @@ def quick(name: str) -> Callable[[F], F]:
         return cast(F, _C.Quick(name, function))
 
     return decorate
+
+
+def direct(meaning: F) -> F:
+    """A function in Python that checks its arguments and calls one operation, with errors of its own; a decorator.
+
+    The function below it says what the call means: it returns (operation, operands, attributes), and looks at values,
+    dtypes, devices and shapes alone. For plain arguments it does so once (csrc/core/direct.cpp), where the operands are
+    arguments as they are, or numbers.
+    """
+    name = meaning.__name__
+
+    @functools.wraps(meaning)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with calling(name):
+            operation, operands, attributes = meaning(*args, **kwargs)
+            return operation(*operands, *attributes)
+
+    return cast(F, _C.Direct(meaning, spelled(function)))
 
 
 def shaped(operation: Any) -> Callable[[F], F]:

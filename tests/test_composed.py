@@ -157,3 +157,25 @@ def test_small_ones():
 def test_wrong_inputs(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_what_a_call_means_is_kept_for_its_shapes_not_its_tensors():
+    index = dl.tensor([1, 0, 1])
+    for k in range(3):  # the first call says what the others do
+        x, y = dl.arange(3.0) + k, dl.arange(3.0) * 10 + k
+        assert dl.scatter_add(x, 0, index, x).tolist() == [2 * k + 1.0, 3 + 3 * k, 2.0 + k], "one tensor twice"
+        assert dl.scatter_add(x, 0, index, y).tolist() == [k + 10.0 + k, 1 + k + 20 + 2 * k, 2.0 + k]
+        assert dl.index_select(y, 0, index).tolist() == [10.0 + k, k, 10 + k]
+        assert dl.masked_fill(y, y > 15, k).tolist() == [k, 10.0 + k, k]
+        assert dl.masked_fill(y, y > 15, float(k)).tolist() == [k, 10.0 + k, k]
+        assert dl.roll(y, k).tolist() == np.roll(y.numpy(), k).tolist()
+        assert dl.gather(y, 0, index).tolist() == dl.gather(y, index, 0).tolist() == [10.0 + k, k, 10 + k]
+        with pytest.raises(IndexError, match=r"^index_select: index 3 at position 0 is out of range for axis 0"):
+            dl.index_select(y, 0, index + 2)
+        with pytest.raises(IndexError, match=r"^scatter: axis 1 is out of range"):
+            dl.scatter(y, 1, index, x)
+    whole = dl.ones(3, requires_grad=True)
+    dl.index_select(whole, 0, index).sum().backward()
+    assert whole.grad.tolist() == [1.0, 2.0, 0.0], "a gradient is wanted where none was before"
+    every = dl.func.vmap(lambda row: dl.index_select(row, 0, index))(dl.arange(6.0).reshape(2, 3))
+    assert every.tolist() == [[1.0, 0.0, 1.0], [4.0, 3.0, 4.0]]

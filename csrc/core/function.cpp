@@ -238,9 +238,21 @@ static PyObject* call_otherwise(Function* f, PyObject* const* args, size_t nargs
   return nullptr;
 }
 
+// Whether a tensor stands where an attribute belongs, as the index in `gather(x, 1, index)`.
+static bool is_misplaced(const Function* f, PyObject* const* args, Py_ssize_t n) {
+  for (Py_ssize_t k = f->n_inputs; k < n; ++k)
+    if (is_tensor(args[k])) return true;
+  return false;
+}
+
 static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   Function* f = reinterpret_cast<Function*>(self);
   PyObject* result = nullptr;
+  if (f->input_names && is_misplaced(f, args, PyVectorcall_NARGS(nargsf))) {
+    result = call_otherwise(f, args, nargsf, kwnames);  // before an error is worded that nobody reads
+    if (result) return result;
+    if (PyErr_Occurred()) return nullptr;
+  }
   try {
     result = call_operation(f, args, nargsf, kwnames);
   } catch (const std::bad_alloc&) {

@@ -278,9 +278,18 @@ PyObject* select(Tensor* view, const Parsed& parsed) {
   return run_kernel(*take, Args{arrays, 2, 3, &axis, 1}, bytes) ? as_object(out.release()) : nullptr;
 }
 
+// A tensor of whole numbers, which `take` takes.
+bool is_positions(PyObject* index) {
+  if (!is_tensor(index) || as_tensor(index)->weak) return false;
+  const DType dtype = as_tensor(index)->array.dtype;
+  return !is_float(dtype) && dtype != DType::bool_;
+}
+
 // Null, without an error, where Python must look at it.
 PyObject* subscript_quickly(Tensor* t, PyObject* index) {
-  if (t->weak || (grad_enabled && t->base && !refresh_view(t))) return nullptr;
+  if (t->weak) return nullptr;
+  if (is_positions(index) && t->array.ndim) return take_at(as_object(t), index, 0);
+  if (grad_enabled && t->base && !refresh_view(t)) return nullptr;
   Parsed parsed;
   if (!parsed.parse(t, index)) return nullptr;
   if (!parsed.n_arrays) return view_by(t, parsed);

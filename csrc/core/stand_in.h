@@ -1,4 +1,4 @@
-// Objects that stand for a function in Python and have its name, documentation and signature (shaped.cpp, quick.cpp).
+// Objects that stand for a function in Python and have its name, documentation and signature (shaped.cpp, quick.cpp, direct.cpp).
 #pragma once
 #include "core/ref.h"
 
@@ -16,6 +16,7 @@ PyObject* repr_of_stand_in(PyObject* self);
 extern PyGetSetDef stand_in_getset[];
 extern PyMethodDef stand_in_methods[];
 
-bool init_quick(PyObject* module);  // quick.cpp
+bool init_quick(PyObject* module);   // quick.cpp
+bool init_direct(PyObject* module);  // direct.cpp
 
 }  // namespace dlcore

@@ -275,18 +275,22 @@ class Op:
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
 
-    @property
+    @cached_property
     def meant(self) -> Callable[..., Any] | None:
-        """What is called with arguments that raised a TypeError: `otherwise`, where they fit it."""
+        """What is called with arguments that the operation does not take: `otherwise`, where they fit it."""
         if self.otherwise is None:
             return None
         other, signature = self.otherwise, inspect.signature(self.otherwise)
+        parameters = signature.parameters.values()
+        positional = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+        needed = sum(p.default is p.empty for p in parameters)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError:
-                return NotImplemented
+            if kwargs or not (positional and needed <= len(args) <= len(parameters)):
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError:
+                    return NotImplemented
             return other(*args, **kwargs)
 
         return call

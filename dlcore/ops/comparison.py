@@ -85,6 +85,12 @@ def allclose(x: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal
     return bool(all(called("allclose", isclose, x, other, rtol, atol, equal_nan)))
 
 
+def _compared(value: Any, which: str) -> Any:
+    value = np.asarray(value) if isinstance(value, bool | int | float) else value
+    found = operand(value, "array_equal", which)
+    return found.detach() if found.requires_grad else found
+
+
 def array_equal(x: Any, other: Any, equal_nan: bool = False) -> bool:
     """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ.
 
@@ -94,8 +100,7 @@ def array_equal(x: Any, other: Any, equal_nan: bool = False) -> bool:
     (True, False)
     """
     nan = boolean(equal_nan, "array_equal: equal_nan")
-    given = ((np.asarray(v) if isinstance(v, bool | int | float) else v) for v in (x, other))
-    a, b = (operand(v, "array_equal", which).detach() for v, which in zip(given, ("x", "other"), strict=True))
+    a, b = _compared(x, "x"), _compared(other, "other")
     if a.shape != b.shape:
         return False
     same = eq(a, b)

@@ -15,6 +15,7 @@ from dlcore._arguments import (
     called,
     calling,
     choice,
+    direct,
     integer,
     integers,
     listed,
@@ -188,6 +189,7 @@ def _reduced(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self:
     return div(total, divisor) if include_self else where(touched, div(total, divisor), x_alone)
 
 
+@direct
 def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) -> Any:
     """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter).
 
@@ -201,11 +203,12 @@ def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) 
     x, at, index = _along("scatter", x, axis, index)
     source = _source("scatter", x, index, src)
     if reduce is None:
-        return called("scatter", scatter_onto, x, index, source, at, "set")
+        return scatter_onto, (x, index, source), (at, "set")
     kind = choice(reduce, _SETS, "scatter: reduce")
-    return called("scatter", _reduced, x, at, index, source, kind, True)
+    return _reduced, (x, at, index, source, kind, True), ()
 
 
+@direct
 def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
 
@@ -215,7 +218,7 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     tensor([3., 3.])
     """
     x, at, index = _along("scatter_add", x, axis, index)
-    return called("scatter_add", _reduced, x, at, index, _source("scatter_add", x, index, src), "sum", True)
+    return scatter_onto, (x, index, _source("scatter_add", x, index, src)), (at, "add")
 
 
 def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
@@ -245,7 +248,7 @@ def _rows(name: str, x: Any, axis: Any, index: Any) -> tuple[Any, int, Any]:
         raise ShapeError(f"{name}: an index of shape {index.shape} is no vector")
     if index.dtype.kind not in ("int", "uint"):
         raise DTypeError(f"{name}: indices are of dtype {index.dtype.name}, not integers")
-    return x, at, reshape(index, (-1,))
+    return x, at, index if index.ndim else reshape(index, (-1,))
 
 
 def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
@@ -258,6 +261,7 @@ def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
     return source if source.shape == want else expand(source, want)
 
 
+@direct
 def index_select(x: Any, axis: int, index: Any) -> Any:
     """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name.
 
@@ -266,9 +270,10 @@ def index_select(x: Any, axis: int, index: Any) -> Any:
             [4]])
     """
     x, at, index = _rows("index_select", x, axis, index)
-    return called("index_select", take, x, index, at)
+    return take, (x, index), (at,)
 
 
+@direct
 def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> Any:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
 
@@ -282,7 +287,7 @@ def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> A
     source = _row_source("index_add", x, at, index, source)
     scaled = source if type(alpha) in (int, float) and alpha == 1 else called("index_add", mul, source, alpha)
     source = scaled if scaled.dtype is x.dtype else cast(scaled, x.dtype)
-    return called("index_add", index_add_rows, x, index, source, at)
+    return index_add_rows, (x, index, source), (at,)
 
 
 def _put_rows(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
@@ -339,6 +344,7 @@ def _broadcast_along(name: str, x: Any, index: Any, axis: Any) -> tuple[Any, Any
     return x, index, at
 
 
+@direct
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast.
 
@@ -350,7 +356,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
             [3]])
     """
     x, index, at = _broadcast_along("take_along_axis", x, indices, axis)
-    return called("take_along_axis", gather, x, index, at)
+    return gather, (x, index), (at,)
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
@@ -389,6 +395,7 @@ def _mask(name: str, mask: Any, x: Any) -> Any:
     return mask
 
 
+@direct
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x.
 
@@ -398,7 +405,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     x = operand(x, "masked_fill")
     mask = _mask("masked_fill", mask, x)
     filling = value if type(value) in (int, float) and x.dtype.is_float else _one("masked_fill", x, value)
-    return called("masked_fill", where, mask, filling, x)
+    return where, (mask, filling, x), ()
 
 
 def masked_select(x: Any, mask: Any) -> Any:
