@@ -247,35 +247,11 @@ bool fits_mask(const Array& view, const Parsed& parsed) {
   return std::equal(mask.shape, mask.shape + mask.ndim, view.shape + parsed.axis);
 }
 
-// view[mask]: counts, then gathers; null, without an error, where Python must do it.
+// view[mask]; null, without an error, where Python must do it.
 PyObject* select(Tensor* view, const Parsed& parsed) {
-  static const Kernel *count = find_kernel("movement:count_nonzero"), *take = find_kernel("movement:masked_take");
-  TensorRef mask = parsed.arrays[0];
-  const Array& a = view->array;
-  if (!keeps_nothing(view) || is_batched(mask.get()) || examiner || view->device || mask->device) return nullptr;
-  if (!fits_mask(a, parsed)) return nullptr;
-  const TensorRef from = a.contiguous() ? TensorRef::share(view) : TensorRef::own(contiguous_copy(view));
-  if (!mask->array.contiguous()) mask = TensorRef::own(contiguous_copy(mask.get()));
-  if (!from || !mask) return nullptr;
-  Array arrays[3] = {mask->array, {}, {}};
-  int64_t found = 0;
-  arrays[1].data = &found;
-  arrays[1].dtype = DType::int64;
-  if (!run_kernel(*count, Args{arrays, 1, 2, nullptr, 0}, mask->buffer->bytes)) return nullptr;
-  int64_t shape[kMaxDims];
-  int ndim = parsed.axis;
-  std::copy(a.shape, a.shape + parsed.axis, shape);
-  shape[ndim++] = found;
-  for (int d = parsed.axis + mask->array.ndim; d < a.ndim; ++d) shape[ndim++] = a.shape[d];
-  TensorRef out = TensorRef::own(new_tensor(shape, ndim, a.dtype));
-  if (!out) return nullptr;
-  arrays[0] = from->array;
-  arrays[1] = mask->array;
-  arrays[2] = out->array;
-  Param axis;
-  axis.i = parsed.axis;
-  const size_t bytes = from->buffer->bytes + mask->buffer->bytes;
-  return run_kernel(*take, Args{arrays, 2, 3, &axis, 1}, bytes) ? as_object(out.release()) : nullptr;
+  Tensor* mask = parsed.arrays[0].get();
+  const bool plain = keeps_nothing(view) && counts_here(mask) && !view->device && fits_mask(view->array, parsed);
+  return plain ? masked_elements(view, mask, parsed.axis) : nullptr;
 }
 
 // A tensor of whole numbers, which `take` takes.
@@ -346,6 +322,19 @@ PyObject* put_at(Tensor* view, const Parsed& parsed, PyObject* value) {
   return positions ? PyObject_Vectorcall(bound.put, operands, axes ? 4 : 3, nullptr) : nullptr;
 }
 
+// The element of a view of one, as `assign` stores it.
+PyObject* store_one(Tensor* view, PyObject* value) {
+  int64_t stored;
+  const TensorRef number = TensorRef::own(new_scalar(value));
+  const DType dtype = view->array.dtype;
+  if (!number || !check_written(view, "setitem") || !store_immediate(number.get(), dtype, &stored, "setitem")) {
+    return nullptr;
+  }
+  std::memcpy(view->array.data, &stored, static_cast<size_t>(item_size(dtype)));
+  bump(view);
+  return Py_NewRef(Py_None);
+}
+
 // Null, perhaps without an error, where Python must do it; else an object without meaning.
 PyObject* assign_quickly(Tensor* t, PyObject* index, PyObject* value) {
   if (t->weak || (grad_enabled && t->base && !refresh_view(t)) || !keeps_nothing(t)) return nullptr;
@@ -365,6 +354,7 @@ PyObject* assign_quickly(Tensor* t, PyObject* index, PyObject* value) {
   if (parsed.n_arrays) return put_at(view.get(), parsed, value);
   if (is_tensor(value) && as_tensor(value)->array.ndim > view->array.ndim) return nullptr;
   if (is_there(view.get(), value)) return Py_NewRef(Py_None);
+  if (is_number(value) && view->array.size() == 1 && !view->device && !examiner) return store_one(view.get(), value);
   return call_inplace(reinterpret_cast<Function*>(bound.assign), view.get(), &value, 1);
 }
 

@@ -7,6 +7,12 @@ namespace dlcore {
 PyObject* subscript(PyObject* self, PyObject* index);
 int assign_subscript(PyObject* self, PyObject* index, PyObject* value);
 
+// ---- counted.cpp
+bool counts_here(const Tensor* mask);  // whether C++ may look at its values: on the host, and while nothing is recorded
+// x[mask], of a mask of the lengths of the axes of x from `axis` on; nothing is kept of the call.
+PyObject* masked_elements(Tensor* x, Tensor* mask, int axis);
+bool init_counted(PyObject* module);
+
 // ---- listed.cpp
 // A list of ints as a tensor of int64, one of bools as a mask, nested ones too; of floats one of `floats`, and of floats
 // and ints. Null, without an error, where there is anything else, an item that does not fit, or lists differ in length.

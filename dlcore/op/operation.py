@@ -26,11 +26,11 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-from dlcore._arguments import calling
+from dlcore._arguments import called
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type, uint8
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
@@ -468,13 +468,10 @@ class Op:
         if composite is None:
             raise TypeError(f"{self.name}: the operation has no composite")
         asked = accepted(composite)
-        chosen = range(len(names)) if asked is None else [names.index(name) for name in asked]
-
-        def composed(*args: Any) -> Any:
-            with calling(self.name):
-                return composite(*[args[k] for k in chosen])
-
-        return composed
+        if asked is None or asked == names:
+            return partial(called, self.name, composite)
+        chosen, name = [names.index(name) for name in asked], self.name
+        return lambda *args: called(name, composite, *[args[k] for k in chosen])
 
     def refuse_gradient(self) -> NoReturn:
         """Raises AutogradError: nothing says what its gradient is."""

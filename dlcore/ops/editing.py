@@ -35,7 +35,7 @@ def flatnonzero(x: Any) -> Any:
     >>> dl.flatnonzero(dl.tensor([[1, 0], [0, 2]]))
     tensor([0, 3])
     """
-    return reshape(called("flatnonzero", nonzero, reshape(operand(x, "flatnonzero"), (-1,))), (-1,))
+    return called("flatnonzero", nonzero, operand(x, "flatnonzero").reshape(-1)).reshape(-1)
 
 
 @names_errors

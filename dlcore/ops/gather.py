@@ -424,8 +424,13 @@ def nonzero_sized(x: Spec, size: int) -> Spec:
     return Spec((size, len(x.shape)), int64)
 
 
+def _nonzero(x: Any) -> Any:
+    found = _C.true_positions(x)
+    return nonzero_sized(x, int(count_nonzero(x).item())) if found is None else found
+
+
 @_of_mask(
-    family="", dynamic=True, methods=True, composite=lambda x: nonzero_sized(x, int(count_nonzero(x).item())),
+    family="", dynamic=True, methods=True, composite=_nonzero,
     reference=lambda x: np.argwhere(x), cost=lambda x: (0.0, bytes_of(x)), samples=_MASKS, workloads=_TIMED,
     baselines={"numpy": "np.argwhere(x)", "torch": "torch.nonzero(x)"},
 )  # fmt: skip
