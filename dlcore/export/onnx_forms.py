@@ -56,6 +56,7 @@ REFUSED = {
     "put_backward": "it is the gradient of an assignment",
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
     "nonzero": "the shape of its result depends on values", "bincount": "the shape of its result depends on values",
+    "masked_take": "how many elements a mask selects depends on values",
     "bincount_sized": "ONNX has no operator that counts values",
     "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK, "strided_assign": _PART,
     "index_add_rows": "rows are added where indices say; there is no operator for it",
