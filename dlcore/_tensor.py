@@ -270,6 +270,7 @@ class Tensor(Writing, Habits, TensorMethods):
         """A copy in memory of its own, through which gradients flow: NumPy's name for `clone`."""
         return movement.contiguous(self)
 
+    @quick("cast")
     def astype(self, dtype: Any, copy: bool = False, device: Any = None) -> Tensor:
         """This tensor in another dtype; itself if it has that dtype and no ``copy`` is asked for.
 
@@ -280,6 +281,7 @@ class Tensor(Writing, Habits, TensorMethods):
         result = result if device is None else result.to_device(device)
         return movement.contiguous(self) if boolean(copy, "astype: copy") and result is self else result
 
+    @quick("cast")
     def to(
         self, *targets: Any, device: Any = None, dtype: Any = None, non_blocking: Any = False, copy: Any = False
     ) -> Tensor:  # fmt: skip
@@ -312,7 +314,7 @@ class Tensor(Writing, Habits, TensorMethods):
 
     def float(self) -> Tensor:
         """This tensor in float32."""
-        return self.astype(float32)
+        return self if self.dtype is float32 else elementwise.cast(self, float32)
 
     # ---- writing
     def copy_(self, source: Any) -> Tensor:

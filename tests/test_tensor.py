@@ -592,7 +592,8 @@ QUICK = [
     (dl.Tensor.reshape, (dl.arange(6).reshape(2, 3).T, -1)), (dl.Tensor.reshape, (dl.ones(1), (1, 1))),
     (dl.Tensor.permute, (dl.zeros(2, 3, 4), 2, 0, -2)), (dl.Tensor.expand, (dl.ones(3, 1), 2, -1, 4)),
     (dl.Tensor.expand, (dl.ones(1, 3), (0, 3))), (dl.Tensor.T.fget, (dl.zeros(2, 3, 4),)),
-    (dl.Tensor.mT.fget, (dl.zeros(2, 3, 4)[::-1],)),
+    (dl.Tensor.mT.fget, (dl.zeros(2, 3, 4)[::-1],)), (dl.Tensor.to, (dl.arange(3), dl.float16)),
+    (dl.Tensor.astype, (dl.tensor([1.5, -2.7]), dl.int8)), (dl.Tensor.to, (dl.zeros(2, 3).T, dl.float32)),
 ]  # fmt: skip
 
 

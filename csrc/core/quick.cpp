@@ -1,6 +1,6 @@
 // Quick(name, function): a function in Python whose plainest calls C++ answers: tensors of zeros or of numbers, views of
 // which nothing is kept. All other calls, and all errors, are the function's: each answer here is null then, without an
-// error. While a step is recorded everything goes to Python.
+// error. While a step is recorded all but casts go to Python.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -289,6 +289,15 @@ PyObject* expand(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
   return count_elements(a.shape, a.ndim, item_size(a.dtype), &size) ? as_object(view_of(t, a)) : nullptr;
 }
 
+// ---- conversions --------------------------------------------------------------------------------------------------
+// x.to(dtype), of a dtype of dlcore.
+PyObject* cast(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  if (kwnames || n != 2 || !is_tensor(args[0]) || Py_TYPE(args[1]) != Py_TYPE(dtype_object(DType::bool_))) return nullptr;
+  const Tensor* t = as_tensor(args[0]);
+  if (t->weak) return nullptr;
+  return dtype_object(t->array.dtype) == args[1] ? Py_NewRef(args[0]) : call_python(bound.cast, args, 2);
+}
+
 // ---- the type -----------------------------------------------------------------------------------------------------
 constexpr struct {
   const char* name;
@@ -298,6 +307,7 @@ constexpr struct {
     {"zeros_like", filled_like<false>}, {"ones_like", filled_like<true>}, {"empty_like", empty_like},
     {"full_like", full_like}, {"arange", arange}, {"tensor", tensor},
     {"reshape", reshape}, {"permute", permute}, {"expand", expand}, {"T", reversed}, {"mT", matrices_transposed},
+    {"cast", cast},
 };
 
 PyObject* call_quick(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {

@@ -440,6 +440,9 @@ static bool examine_outputs(PyObject* check, Operands& outputs, int n) {
   return made && unexamined(check, made.get());
 }
 
+// Nothing is kept of the call, nor can it fail.
+static bool is_only_view(const Plan* plan) { return plan->kind == PlanKind::view && !plan->tracked && !recorder; }
+
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
   if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes)
@@ -491,7 +494,7 @@ PyObject* run_kept(Function* f, PlanCache& plans, Key& key, Tensor* x) {
   if ((grad_enabled && x->base && !refresh_view(x)) || !make_key(f, &x, 1, nothing, key)) return nullptr;
   Plan* plan = plans.find(key, Py_None);
   if (!plan) return nullptr;
-  if (plan->kind == PlanKind::view && !plan->tracked && !recorder) return as_object(planned_view(plan, x));
+  if (is_only_view(plan)) return as_object(planned_view(plan, x));
   Operands operands(1);
   operands.data[0] = as_tensor(Py_NewRef(as_object(x)));
   ++plan->refs;
@@ -545,6 +548,7 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
   const PlanRef held(plan);
+  if (is_only_view(plan)) return as_object(planned_view(plan, operands.data[0]));
   PyObject* result = run_plan(f, plan, operands, out);
   if (result || !f->unfitting || !PyErr_ExceptionMatches(PyExc_OverflowError)) return result;
   PyErr_Clear();
