@@ -64,11 +64,5 @@ DLCORE_VECTOR vec<double> vlookup(vec<double> k, double at, double above, double
   const __m512d table = _mm512_setr_pd(at, above, at, at, at, at, at, below);
   return (vec<double>)_mm512_maskz_permutexvar_pd(0xff, place, table);
 }
-
-// log(1 + f) - f for -0.25 <= f <= 0.5.
-DLCORE_VECTOR vec<float> vlog_rest(vec<float> f) {
-  return f * f * vpoly(f, -0.5f, 0.33333462f, -0.25000194f, 0.1999037f, -0.16642526f, 0.14475656f, -0.13210978f,
-                       0.10594824f, -0.046063464f);
-}
 #endif
 #endif  // DLCORE_COMMON_VECTORS

@@ -3,11 +3,11 @@
 //
 // The logarithm is a sum of two numbers: log(a) = log(2^e) + log(1 / r) + log(1 + f), where r is near 1 / m, from a
 // table in registers, and m r = 1 + f. Of floats r has so few bits that f is exact. Floats were computed in double, two
-// vectors of it for one, 42 multiply-adds and 4 scalings: 82 cycles of a Zen 4 for 16. With floats alone, and a table of
-// powers of 2 for the exponential, there are 21 in 47 instructions: 39 cycles, memory included.
+// vectors of it for one, 42 multiply-adds and 4 scalings: 82 cycles of a Zen 4 for 16. With floats alone, and a table
+// of powers of 2 for the exponential, there are 21 in 47 instructions: 39 cycles, memory included.
 #ifndef DLCORE_ELEMENTWISE_POWER
 #define DLCORE_ELEMENTWISE_POWER
-#include "common/vectors.inl"
+#include "elementwise/lookup.inl"
 #if DLCORE_ISA == 4
 
 // Whether a or b is none of the common numbers: a not above 0, b 0, either not finite. Then limits are looked after.
@@ -51,23 +51,16 @@ static __attribute__((noinline)) vec<float> vpower_of_all(vec<float> a, vec<floa
   return (vec<float>)_mm512_maskz_insertf32x8(0xffff, low, high, 1);
 }
 
-// Tables of 32 and of 16 floats at places that the last bits of each lane say.
-DLCORE_VECTOR vec<float> vlookup32(__m512i place, const float* table) {
-  return (vec<float>)_mm512_permutex2var_ps(_mm512_loadu_ps(table), place, _mm512_loadu_ps(table + 16));
-}
-DLCORE_VECTOR __m512i vlookup16(__m512i place, const void* table) {
-  return _mm512_maskz_permutexvar_epi32(0xffff, place, _mm512_loadu_si512(table));
-}
-
 // b log2(|a|) = high + low where that is a number, with an error of 2^-33 of it.
 DLCORE_VECTOR vec<float> vexponent_of_power(vec<float> a, vec<float> b, vec<float>& low) {
   static constexpr float inverse[] = {
       1.0f, 0.953125f, 0.921875f, 0.90625f, 0.875f, 0.8515625f, 0.828125f, 0.8125f, 0.7890625f, 0.7734375f, 0.75f,
       0.734375f, 0.71875f, 0.703125f, 0.6875f, 0.671875f, 1.3125f, 1.296875f, 1.265625f, 1.25f, 1.21875f, 1.203125f,
       1.171875f, 1.15625f, 1.125f, 1.109375f, 1.09375f, 1.078125f, 1.0625f, 1.046875f, 1.03125f, 1.0f};
-  static constexpr float log_high[] = {  // -log2 of the inverse to 2^-16, so that sums with exponents are exact; of
-      0.0f, 0.06925964f, 0.11735535f, 0.14201355f, 0.19264221f, 0.23181152f, 0.27207947f, 0.29956055f,  // m < 1 one more
-      0.34178162f, 0.370636f, 0.41503906f, 0.44540405f, 0.47644043f, 0.5081482f, 0.5405731f, 0.57373047f, 0.6076813f,
+  // -log2 of the inverse, of m < 1 one more, to 2^-16, so that sums with exponents are exact.
+  static constexpr float log_high[] = {
+      0.0f, 0.06925964f, 0.11735535f, 0.14201355f, 0.19264221f, 0.23181152f, 0.27207947f, 0.29956055f, 0.34178162f,
+      0.370636f, 0.41503906f, 0.44540405f, 0.47644043f, 0.5081482f, 0.5405731f, 0.57373047f, 0.6076813f,
       0.6249542f, 0.66015625f, 0.67807007f, 0.7145996f, 0.73321533f, 0.7711792f, 0.7905426f, 0.8300781f, 0.85025024f,
       0.8707123f, 0.8914795f, 0.9125366f, 0.9339142f, 0.9556122f, 1.0f};
   static constexpr float log_low[] = {
@@ -105,8 +98,9 @@ DLCORE_VECTOR vec<float> vpower_of_two(vec<float> x, vec<float> low) {
   const vec<float> to_sixteenths = vset(0x1.8p19f), rounded = (x + low) + to_sixteenths;
   const vec<float> r = (x - (rounded - to_sixteenths)) + low;
   const __m512i place = (__m512i)rounded, shifted = _mm512_maskz_slli_epi32(0xffff, place, 19);
-  const vec<float> power = (vec<float>)_mm512_add_epi32(vlookup16(place, powers), shifted);
-  const vec<float> more = vfma(vpoly(r, 0.6931472f, 0.2402343f, 0.05549966f), r, (vec<float>)vlookup16(place, lacking));
+  const __m512i base = _mm512_maskz_permutexvar_epi32(0xffff, place, _mm512_loadu_si512(powers));
+  const vec<float> power = (vec<float>)_mm512_add_epi32(base, shifted);
+  const vec<float> more = vfma(vpoly(r, 0.6931472f, 0.2402343f, 0.05549966f), r, vlookup16(place, lacking));
   return vfma(power, more, power);
 }
 
@@ -123,12 +117,6 @@ DLCORE_VECTOR vec<float> vpower(vec<float> a, vec<float> b) {
 }
 
 // ---- doubles --------------------------------------------------------------------------------------------------------
-
-// A table of 16 doubles at places that the last four bits of each lane say.
-DLCORE_VECTOR vec<double> vlookup16(__m512i place, const double* table) {
-  const __m512d first = _mm512_loadu_pd(table), second = _mm512_loadu_pd(table + 8);
-  return (vec<double>)_mm512_permutex2var_pd(first, place, second);
-}
 
 // log(|a|) = high + low.
 template <bool special> DLCORE_VECTOR vec<double> vlog_in_two(vec<double> a, vec<double>& low) {

@@ -2,7 +2,7 @@
 // digamma_slope, xlogy, logaddexp, sinc. Bound by arithmetic; errors stand at each function.
 #include "common/numbers.inl"
 #include "common/pointwise.inl"
-#include "common/vectors.inl"
+#include "elementwise/lookup.inl"
 
 // ---- powers and logarithms ----------------------------------------------------------------------------------------
 
@@ -21,6 +21,7 @@ struct Exp2 {
     const vec<float> q = vpoly(r, 0.5f, 0.16666542f, 0.041666277f, 0.008366642f, 0.001394671f);
     return vlimits<kOfPower>(vscale(vfma(r * r, q, r) + vset(1.0f), n), x);
   }
+  static vec<double> vector(vec<double> x) { return vexp2(x); }
 #endif
 };
 
@@ -49,12 +50,7 @@ struct Log2 {
     return log_of_all(x, fma_(l, high, fma_(l, low, e)));
   }
 #if DLCORE_ISA == 4
-  static vec<float> vector(vec<float> x) {
-    constexpr float high = 1.442695f, low = 1.925963e-08f;
-    const vec<float> m = vmantissa(x), e = vexponent(x) - vexponent(m), f = m - vset(1.0f);
-    const vec<float> y = vfma(f, vset(high), vfma(f, vset(low), vlog_rest(f) * vset(high)));
-    return vlimits<kOfLogarithm>(e + y, x);
-  }
+  template <class V> static V vector(V x) { return vlog<Base2>(x); }
 #endif
 };
 struct Log10 {
@@ -69,13 +65,7 @@ struct Log10 {
     return log_of_all(x, fma_(e, two, small));
   }
 #if DLCORE_ISA == 4
-  static vec<float> vector(vec<float> x) {
-    constexpr float high = 0.4342944920063019, low = -1.0103049952192578e-08;  // 1 / ln 10
-    constexpr float two = 0x1.344p-2, rest = 4.605039e-06;                     // log10(2), exact times e
-    const vec<float> m = vmantissa(x), e = vexponent(x) - vexponent(m), f = m - vset(1.0f);
-    const vec<float> small = vfma(f, vset(low), vfma(vlog_rest(f), vset(high), e * vset(rest)));
-    return vlimits<kOfLogarithm>(vfma(e, vset(two), vfma(f, vset(high), small)), x);
-  }
+  template <class V> static V vector(V x) { return vlog<Base10>(x); }
 #endif
 };
 
@@ -150,6 +140,12 @@ struct Cbrt {
 struct XLogY {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> DLCORE_MAP T operator()(T a, T b) const { return (a == T(0)) & (b == b) ? T(0) : a * log_(b); }
+#if DLCORE_ISA == 4
+  template <class V> static V vector(V a, V b) {
+    const V zero = vset(lane<V>(0));
+    return (a == zero) & (b == b) ? zero : a * vlog<BaseE>(b);
+  }
+#endif
 };
 
 // log(e^a + e^b) = max + log(1 + e^-|a - b|): 2 ulp of the larger of its terms.
@@ -187,7 +183,7 @@ DLCORE_MATH T erf_series(T z) {
 static inline __attribute__((always_inline)) float erf_exponent(float a) {
   return poly(a, 0.00034152126f, 1.1270891f, 0.63814485f, 0.10310677f, -0.021838069f, 0.0029476595f, -0.00018637930f);
 }
-struct Erf {  // 1.5 ulp
+struct Erf {  // 1.5 ulp, of floats with AVX-512 2 ulp
   static constexpr int64_t kGrain = 1 << 14;
   template <class T> DLCORE_MAP T operator()(T x) const {
     const T a = abs_(x), near = fma_(a, erf_series(a * a), a);
@@ -196,6 +192,9 @@ struct Erf {  // 1.5 ulp
     else far = T(1) - erfc_positive(a);
     return copysign_(a < T(1) ? near : far, x);
   }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) { return verf(x); }
+#endif
 };
 struct Erfc {
   static constexpr int64_t kGrain = 1 << 14;

@@ -2,6 +2,7 @@
 //
 // The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of common/math.inl.
 #include "common/angles.inl"
+#include "elementwise/lookup.inl"
 
 struct Neg {
   static constexpr int64_t kGrain = 1 << 16;
@@ -49,6 +50,7 @@ struct Exp {
   template <class T> T operator()(T x) const { return exp_(x); }
 #if DLCORE_ISA == 4
   static vec<float> vector(vec<float> x) { return exp_vector(x); }
+  static vec<double> vector(vec<double> x) { return vexp(x); }
 #endif
 };
 struct Expm1 {
@@ -58,6 +60,9 @@ struct Expm1 {
 struct Log {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> T operator()(T x) const { return log_(x); }
+#if DLCORE_ISA == 4
+  template <class V> static V vector(V x) { return vlog<BaseE>(x); }
+#endif
 };
 struct Log1p {
   static constexpr int64_t kGrain = 1 << 15;
