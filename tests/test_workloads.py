@@ -122,6 +122,11 @@ def test_operands_are_drawn_as_they_are_described():
     assert all(np.array_equal(x, y) for x, y in zip((a, b, c, d), again, strict=False))
 
 
+def test_operands_away_from_zero_have_either_sign():
+    (x,) = Case(REGISTRY["elu"], Workload(((200,),), (1.0,)), dl.float32).arrays()
+    assert (x > 0).any() and (x < 0).any() and np.abs(x).min() >= 0.1 and x.dtype == np.float32
+
+
 # ---- baselines ------------------------------------------------------------------------------------------------------
 
 WAYS = [pytest.param(op, key, id=f"{op.name}-{key.replace(' ', '_')}") for op in OPERATIONS for key in op.ways()]

@@ -189,12 +189,14 @@ def _drawn(x: Any, dtype: DType, rng: np.random.Generator, domain: Domain) -> An
     if described.draw is not None or not dtype.is_float:
         return described._replace(dtype=dtype).array(rng).astype(dtype.numpy)
     wide = np.float64 if dtype.itemsize == 8 else np.float32
+    either_sign = domain.gap and described.low is None
     low, high = (domain.low, domain.high) if described.low is None else (described.low, described.high)
-    if domain.gap and described.low is None:
+    if either_sign:
         low, high = domain.gap, 2.0
     values = rng.standard_normal(shape, wide)
     if low is not None and high is not None:
-        values = rng.random(shape, wide) * wide(high - low) + wide(low)
+        size = rng.random(shape, wide) * wide(high - low) + wide(low)
+        values = np.copysign(size, values) if either_sign else size
     return np.asarray(values).astype(dtype.numpy)
 
 
