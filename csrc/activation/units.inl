@@ -5,6 +5,7 @@
 // with an exponential takes its power of two last, so that results keep their bits where the exponential alone is a
 // subnormal number: silu(-90). At infinities they are the limits: silu(-inf) = -0.
 #include "activation/decay.inl"
+#include "common/log1p.inl"
 #include "common/numbers.inl"
 
 // exp(x) - 1 for x <= 0, with the sign of x: 2 ulp. Nothing can overflow there, which is a third of expm1_'s work.
@@ -54,7 +55,7 @@ struct SoftsignBackward : Bounded {
 
 struct Logsigmoid : Exponential {  // min(x, 0) - log(1 + exp(-|x|))
   template <class T> __attribute__((always_inline)) T operator()(T x) const {
-    return (x > T(0) ? T(0) : x) - log1p_(Decay<T>(x).e);
+    return (x > T(0) ? T(0) : x) - log1p_below_one(Decay<T>(x).e);
   }
 };
 struct LogsigmoidBackward : Exponential {  // 1 - s
@@ -145,7 +146,7 @@ DLCORE_NUMBERS(CeluBackward, OneNumber, Exponential) (C dout, C x) const {
 
 // log(1 + exp(beta x)) / beta, and x where beta x is above the threshold.
 DLCORE_NUMBERS(Softplus, TwoNumbers, Exponential) (C x) const {
-  const C y = x * this->first, soft = (y > C(0) ? y : C(0)) + log1p_(Decay<C>(y).e);
+  const C y = x * this->first, soft = (y > C(0) ? y : C(0)) + log1p_below_one(Decay<C>(y).e);
   return y > this->second ? x : soft / this->first;
 } };
 DLCORE_NUMBERS(SoftplusBackward, TwoNumbers, Exponential) (C dout, C x) const {

@@ -1,5 +1,6 @@
 // Powers, logarithms, error functions, gamma functions: exp2, log2, log10, cbrt, erf, erfc, lgamma, digamma,
 // digamma_slope, xlogy, logaddexp, sinc. Bound by arithmetic; errors stand at each function.
+#include "common/log1p.inl"
 #include "common/numbers.inl"
 #include "common/pointwise.inl"
 #include "elementwise/lookup.inl"
@@ -153,7 +154,7 @@ struct LogAddExp {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> DLCORE_MAP T operator()(T a, T b) const {
     const T most = (a > b) | (a != a) ? a : b, apart = a == b ? T(0) : -abs_(a - b);  // infinities are equal, too
-    return most + log1p_(exp_(apart));
+    return most + log1p_below_one(exp_(apart));
   }
 };
 

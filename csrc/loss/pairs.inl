@@ -6,6 +6,7 @@
 // sums in double, in a fixed order.
 #include "common/dtypes.inl"
 #include "common/fold.inl"
+#include "common/log1p.inl"
 #include "common/math.inl"
 #include "core/threads.h"
 
@@ -51,7 +52,7 @@ template <class C> struct BceLogits : Unchecked {
   using Unchecked::Unchecked;
   __attribute__((always_inline)) Graded<C> operator()(C x, C t) const {
     const C e = exp_(-abs_(x)), positive = x > C(0) ? x : C(0), s = (x < C(0) ? e : C(1)) / (C(1) + e);
-    return {fma_(-x, t, positive) + log1p_(e), s - t};
+    return {fma_(-x, t, positive) + log1p_below_one(e), s - t};
   }
 };
 // -t log(x) - (1 - t) log(1 - x), logarithms of -100 at least; (x - t) / (x (1 - x)), a divisor of 1e-12 at least.
