@@ -156,10 +156,13 @@ DLCORE_VECTOR vec<double> vexp_of(vec<double> rounded, vec<double> n, vec<double
                               0.0013889110172841674);
   return vscale(vfma(power, r + vfma(r * r, q, rest), power), n);  // scales by the power's whole part
 }
-DLCORE_VECTOR vec<double> vexp(vec<double> given) {
-  const vec<double> x = vbetween(given, Real<double>::kExpMin, Real<double>::kExpMax);
+DLCORE_VECTOR vec<double> vexp(vec<double> x, vec<double> low) {  // exp(x + low), |x| < 1000
   const vec<double> rounded = vfma(x, vset(1.4426950408889634), vset(kToSixteenths)), n = rounded - vset(kToSixteenths);
-  return vexp_of(rounded, n, vfma(n, vset(-Real<double>::kLn2Low), vfma(n, vset(-Real<double>::kLn2High), x)));
+  const vec<double> r = vfma(n, vset(-Real<double>::kLn2Low), vfma(n, vset(-Real<double>::kLn2High), x));
+  return vexp_of(rounded, n, r + low);
+}
+DLCORE_VECTOR vec<double> vexp(vec<double> x) {
+  return vexp(vbetween(x, Real<double>::kExpMin, Real<double>::kExpMax), vset(0.0));
 }
 DLCORE_VECTOR vec<double> vexp2(vec<double> given) {
   const vec<double> x = vbetween(given, -1080.0, 1025.0), rounded = x + vset(kToSixteenths);
