@@ -14,6 +14,8 @@
 //   four terms side by side, looped    143     326     362      351           304            85
 //   by unpacking, squares transposed   226     418     428      378           403           154
 //   rows of B in runs, tall blocks     215     418     439      406           407           169
+//   the same, on a slower day            -       -     397      397             -             -
+//   A read once, C prefetched            -       -     416      415             -             -
 //   torch                              150     421     437      429           415           223
 //   float32                             92     110     107      103           108           109
 using Lanes = vec<int32_t>;
@@ -145,6 +147,11 @@ template <class Way, int MR> static void byte_tile(const ByteTile& t) {
     for (int v = 0; v < NV; ++v) sum[i][v] = vset(t.row[i]) + vload(t.column + v * L);
   const int32_t* a = t.a;
   const int32_t* b = t.b;
+  int32_t* c = t.c;
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i, c = hidden(c + t.c_row))
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * L, 1);
   for (int64_t q = t.depth; q > 0; --q, a += MR, b += kByteWidth) {
     Lanes line[NV];
 #pragma GCC unroll 16
@@ -156,7 +163,7 @@ template <class Way, int MR> static void byte_tile(const ByteTile& t) {
       for (int v = 0; v < NV; ++v) sum[i][v] = Way::add(sum[i][v], x, line[v]);
     }
   }
-  int32_t* c = t.c;
+  c = t.c;
   const int64_t c_row = t.c_row;
   const bool accumulate = t.accumulate;
 #pragma GCC unroll 16
@@ -194,9 +201,11 @@ template <class Way> struct ByteBlock {
       for (int64_t j = j0; j < j1; j += group) {
         const int64_t end = std::min(j + group, j1);
         pack_b(k0, k1, j, end, panels.get(), column.get());
-        for (int64_t at = j; at < end; at += kByteWidth)
-          run_panel(k0, k1, at, end, a.get(), row.get(), panels.get() + (at - j) / kByteWidth * panel_size(),
-                    column.get() + (at - j));
+        for (int64_t t = 0; t < tiles; ++t) {  // A is read once: its rows may be more than the cache keeps
+          for (int64_t at = j; at < end; at += kByteWidth)
+            run_tile(t, k0, k1, at, end, a.get(), row.get(), panels.get() + (at - j) / kByteWidth * panel_size(),
+                     column.get() + (at - j));
+        }
       }
     }
   }
@@ -243,24 +252,22 @@ template <class Way> struct ByteBlock {
     }
   }
 
-  // All rows of the columns from `j` on that one panel has.
-  void run_panel(int64_t k0, int64_t k1, int64_t j, int64_t end, const int32_t* a, const int32_t* row,
-                 const int32_t* panel, const int32_t* column) const {
+  // One tile, of the columns from `j` on that one panel has.
+  void run_tile(int64_t t, int64_t k0, int64_t k1, int64_t j, int64_t end, const int32_t* a, const int32_t* row,
+                const int32_t* panel, const int32_t* column) const {
     const bool whole = end - j >= kByteWidth;
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t), count = first_row(t + 1) - i;
-      int32_t part[kByteRows * kByteWidth];  // a panel that ends beyond C
-      int32_t* c = p.c + (i0 + i) * p.c_row + j;
-      const auto copy_rows = [&](auto copy) {
-        for (int64_t r = 0; r < count; ++r)
-          copy(c + r * p.c_row, part + r * kByteWidth, static_cast<size_t>(end - j) * sizeof(int32_t));
-      };
-      ByteTile tile{a + i * depth, panel, ceil_div(k1 - k0, Way::kTerms), row + i, column, c, p.c_row, k0 > 0};
-      if (!whole) tile.c = part, tile.c_row = kByteWidth;
-      if (!whole && k0 > 0) copy_rows([](int32_t* x, int32_t* y, size_t n) { __builtin_memcpy(y, x, n); });
-      byte_tile_of<Way>(static_cast<int>(count), std::make_integer_sequence<int, kByteRows>())(tile);
-      if (!whole) copy_rows([](int32_t* x, int32_t* y, size_t n) { __builtin_memcpy(x, y, n); });
-    }
+    const int64_t i = first_row(t), count = first_row(t + 1) - i;
+    int32_t part[kByteRows * kByteWidth];  // a panel that ends beyond C
+    int32_t* c = p.c + (i0 + i) * p.c_row + j;
+    const auto copy_rows = [&](auto copy) {
+      for (int64_t r = 0; r < count; ++r)
+        copy(c + r * p.c_row, part + r * kByteWidth, static_cast<size_t>(end - j) * sizeof(int32_t));
+    };
+    ByteTile tile{a + i * depth, panel, ceil_div(k1 - k0, Way::kTerms), row + i, column, c, p.c_row, k0 > 0};
+    if (!whole) tile.c = part, tile.c_row = kByteWidth;
+    if (!whole && k0 > 0) copy_rows([](int32_t* x, int32_t* y, size_t n) { __builtin_memcpy(y, x, n); });
+    byte_tile_of<Way>(static_cast<int>(count), std::make_integer_sequence<int, kByteRows>())(tile);
+    if (!whole) copy_rows([](int32_t* x, int32_t* y, size_t n) { __builtin_memcpy(x, y, n); });
   }
 };
 
