@@ -189,6 +189,7 @@ template <class S> struct Block {
   }
 };
 
+#include "matmul/narrow.inl"
 #include "matmul/broad.inl"
 #include "matmul/pairs.inl"
 
@@ -255,20 +256,27 @@ template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
 #if DLCORE_ISA == 4
   if (takes_broad(p)) return cut_broad(p, wanted);
 #endif
-  return cut_tall(p.m, p.n, kBlockRows, kTileVectors * kLanes<compute_t<S>>, wanted);
+  int64_t most = kBlockRows;
+#if DLCORE_ISA == 4
+  if (std::is_same_v<S, bfloat16_t> && multiplies_bfloat16()) most *= 4;  // each tile is read once
+#endif
+  return cut_tall(p.m, p.n, most, kTileVectors * kLanes<compute_t<S>>, wanted);
 }
 
-// Bias and activation of a block that came without them.
-template <class T> static void finish_block(const Product<T>& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  const FinishFunction<T> finish = finish_for(p);
-  constexpr int64_t width = kTileVectors * kLanes<T>;
-  for (int64_t i = i0; i < i1 && (p.bias || finish); ++i) {
-    T* c = p.c + i * p.c_row;
+// Bias, activation and rounding of a block that came without them; its sums are `row` apart, or in C.
+template <class S>
+static void finish_block(const Product<S>& p, compute_t<S>* c, int64_t row, int64_t i0, int64_t i1, int64_t j0,
+                         int64_t j1) {
+  const FinishFunction<S> finish = finish_for(p);
+  constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
+  if constexpr (std::is_same_v<S, compute_t<S>>) {
+    for (int64_t i = i0; i < i1 && p.bias; ++i) {
 #pragma omp simd
-    for (int64_t j = j0; j < (p.bias ? j1 : j0); ++j) c[j] += p.bias[j];
-    for (int64_t j = j0; finish && j < j1; j += width) {
-      finish(p, c + j, p.c_row, i, j, 1, static_cast<int>(std::min(width, j1 - j)));
+      for (int64_t j = j0; j < j1; ++j) c[(i - i0) * row + (j - j0)] += p.bias[j];
     }
+  }
+  for (int64_t j = j0; finish && j < j1; j += width) {
+    finish(p, c + (j - j0), row, i0, j, static_cast<int>(i1 - i0), static_cast<int>(std::min(width, j1 - j)));
   }
 }
 
@@ -281,9 +289,8 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
     j0 = panels * across / grid.across * width;
     j1 = std::min(p.n, panels * (across + 1) / grid.across * width);
   }
-  if constexpr (std::is_same_v<S, compute_t<S>>) {
-    if (narrow_block(p, i0, i1, j0, j1)) return finish_block(p, i0, i1, j0, j1);
-  }
+  const auto finish = [&](compute_t<S>* c, int64_t row) { finish_block(p, c, row, i0, i1, j0, j1); };
+  if (narrow_block(p, i0, i1, j0, j1, finish)) return;
 #if DLCORE_ISA == 4
   if constexpr (std::is_same_v<S, bfloat16_t>) {
     if (multiplies_bfloat16()) return PairBlock{p, i0, i1, j0, j1}.run();

@@ -12,7 +12,6 @@
 #include "matmul/tile.inl"
 #include "matmul/pack.inl"
 #include "matmul/product.inl"
-#include "matmul/narrow.inl"
 #include "matmul/gemm.inl"
 #include "matmul/integer.inl"
 #include "matmul/bytes.inl"

@@ -4,7 +4,9 @@
 // 32-bit lane. A lane holds an even k in its upper half and the next k in its lower one, so that every element of C is
 // the chain of multiply-adds over k that other processors compute: the same bits, but where a number is subnormal,
 // which this instruction takes and gives as 0. It does twice the multiply-adds of a float32 instruction, and packed
-// operands take half the memory; both are always packed. A last odd k is multiplied with 0 x 0.
+// operands take half the memory. A last odd k is multiplied with 0 x 0. Both operands are packed; but of a B whose
+// columns are adjacent, up to kInPlaceRows rows interleave two rows of 32 columns in registers, which costs 2 shuffles
+// for 28 products in a tile of 14 rows. Of larger products all panels of a group meet a tile of A, which is read once.
 //
 // Blocks, slices and partition are those of gemm.inl; tiles are 14 rows x 2 vectors, and on Intel's processors those of
 // broad.inl. GFLOP/s on one core of a Zen 5:
@@ -12,6 +14,11 @@
 //   float32                     204       225        236     243      231        167
 //   bfloat16, widened           144       217        217     232      226        113
 //   bfloat16, in pairs          279       437        433     468      435        195
+// On one core of a Zen 4, torch 2.13 beside:
+//                           8x1024x1024   32x1024x1024   128x784x256   512^3   1024^3
+//   all packed, panel by panel     73            143           199        199      188
+//   in place, tile by tile        211            220           214        203      202
+//   torch                         102            170           202        218      210
 #if DLCORE_ISA == 4
 #pragma GCC push_options
 #pragma GCC target("avx512bf16")
@@ -19,8 +26,10 @@
 constexpr int kPairVectors = 4;
 constexpr int kPairRows[2][kPairVectors + 1] = {{0, 14, 14, 0, 0}, {0, 14, 12, 8, 6}};  // tall, broad; [vectors]
 constexpr int kMostPairRows = 14;
-
-using Pairs = vec<int32_t>;  // 16 pairs: even k above, odd k below
+// Rows up to which B is read where it is, by tiles of 14 rows. On a Zen 4 packing an element took as long as
+// multiplying it with 20 rows; where tiles are broad for want of loads (not measured), one that is not may be a fifth
+// slower.
+constexpr int64_t kInPlaceRows[2] = {128, 56};
 
 static inline Pairs swap_halves(Pairs v) { return (Pairs)_mm512_maskz_rol_epi32(0xffff, (__m512i)v, 16); }
 
@@ -92,6 +101,11 @@ template <int MR, int NV> static void pair_tile(const PairTile& t) {
   const int32_t* a = t.a;
   const int32_t* b = t.b;
   const int64_t b_row = t.b_row;
+  float* c = t.c;
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i, c = hidden(c + t.c_row))
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * L, 1);
   for (int64_t q = t.depth; q > 0; --q, a += MR, b += b_row) {
     __m512bh row[NV];
 #pragma GCC unroll 16
@@ -103,7 +117,7 @@ template <int MR, int NV> static void pair_tile(const PairTile& t) {
       for (int v = 0; v < NV; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], x, row[v]);
     }
   }
-  float* c = t.c;
+  c = t.c;
   const int64_t c_row = t.c_row;
   const bool accumulate = t.accumulate;
 #pragma GCC unroll 16
@@ -114,6 +128,53 @@ template <int MR, int NV> static void pair_tile(const PairTile& t) {
       _mm512_storeu_ps(c + v * L, x);
     }
   }
+}
+
+// Few rows read B where it lies, a line of each of its rows at a time; meanwhile the next one is fetched.
+struct FewPairs {
+  const int32_t* a;  // [(depth + 1) / 2][rows]
+  const bfloat16_t* b;
+  int64_t b_row, depth;  // depth: elements
+  __mmask32 there;       // of 32 columns
+  float* c;              // all 32
+  int64_t c_row;
+  bool accumulate;
+};
+
+template <int MR> static void few_pairs_tile(const FewPairs& t) {
+  constexpr int L = kLanes<float>;
+  vec<float> sum[MR][2] = {};
+  const int32_t* a = t.a;
+  const bfloat16_t* b = t.b;
+  const int64_t b_row = t.b_row;
+  const __mmask32 there = t.there;
+  const auto add = [&](const bfloat16_t* odd) DLCORE_MAP {
+    const TwoRows rows(b, odd, there);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const Pairs x = vset(a[i]);
+      sum[i][0] = add_pairs(x, rows.low, sum[i][0]), sum[i][1] = add_pairs(x, rows.high, sum[i][1]);
+    }
+  };
+  for (int64_t q = t.depth / 2; q > 0; --q, a += MR, b += 2 * b_row) {
+    _mm_prefetch(reinterpret_cast<const char*>(b + 2 * L), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(b + b_row + 2 * L), _MM_HINT_T0);
+    add(b + b_row);
+  }
+  if (t.depth % 2) add(nullptr);
+  float* c = t.c;
+  const int64_t c_row = t.c_row;
+  const bool accumulate = t.accumulate;
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i, c += c_row) {
+    in_order(sum[i][0], sum[i][1]);
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) vstore(c + v * L, accumulate ? vload(c + v * L) + sum[i][v] : sum[i][v]);
+  }
+}
+template <int... I> static void few_pairs_tile(int rows, const FewPairs& t, std::integer_sequence<int, I...>) {
+  static constexpr void (*tiles[])(const FewPairs&) = {few_pairs_tile<kFew + 1 + I>...};
+  tiles[rows - kFew - 1](t);
 }
 
 using PairFunction = void (*)(const PairTile&);
@@ -137,12 +198,16 @@ struct PairBlock {
 
   const Product<S>& p;
   const int64_t i0, i1, j0, j1;
-  const int64_t rows = i1 - i0, columns = j1 - j0, padded = ceil_div(columns, L) * L;
+  const int64_t rows = i1 - i0, columns = j1 - j0, padded = ceil_div(columns, kChunk) * kChunk;
   const int64_t slices = slices_of<float>(p.k), depth = pairs_of(longest_slice<float>(p.k));
   const bool broad = product_tiles() == Tiles::broad;
-  const int vectors = static_cast<int>(std::min<int64_t>(padded / L, broad ? kPairVectors : kTileVectors));
-  const int64_t width = int64_t{vectors} * L, tiles = ceil_div(rows, kPairRows[broad][vectors]);
+  const int vectors = static_cast<int>(std::min<int64_t>(ceil_div(columns, L), broad ? kPairVectors : kTileVectors));
+  const bool in_place = p.m > kFew && p.m <= kInPlaceRows[broad] && p.b_col == 1;
+  const int64_t width = int64_t{vectors} * L;
+  const int64_t tiles = ceil_div(rows, in_place ? kMostPairRows : kPairRows[broad][vectors]);
   const FinishFunction<S> finish = finish_for(p);
+
+  const int64_t pitch = padded + L;  // of sums: not a power of two
 
   static int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
   int64_t first_row(int64_t tile) const { return rows * tile / tiles; }  // counted from i0
@@ -150,8 +215,9 @@ struct PairBlock {
 
   void run() const {
     Scratch<int32_t> copy_a(rows * depth);
-    Scratch<int32_t> panels(ceil_div(std::min(padded, kGroupColumns), width) * panel_size());
-    Scratch<float> sums(slices > 1 ? rows * padded : kMostPairRows * width);  // rounded once, after the last slice
+    Room<int32_t> panels(in_place ? 0 : ceil_div(std::min(padded, kGroupColumns), width) * panel_size());
+    // Rounded once, after the last slice.
+    Scratch<float> sums(slices > 1 ? rows * pitch : kMostPairRows * std::max<int64_t>(width, kChunk));
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
       for (int64_t t = 0; t < tiles; ++t) {
@@ -162,19 +228,53 @@ struct PairBlock {
                      copy_a.get() + first_row(t) * depth + (i - first_row(t)), pitch, count);
         }
       }
+      if (in_place) {
+        for (int64_t j = j0; j < j1; j += kChunk) run_few(j, k0, k1, copy_a.get(), sums.get());
+        continue;
+      }
       for (int64_t group = j0; group < j1; group += kGroupColumns) {
         const int64_t end = std::min(group + kGroupColumns, j1);
-        for (int64_t j = group; j < end; j += L) {
-          int32_t* panel = panels.get() + (j - group) / width * panel_size() + (j - group) % width;
-          pack_lines(p.b + k0 * p.b_row + j * p.b_col, p.b_col, p.b_row,
-                     static_cast<int>(std::min<int64_t>(end - j, L)), k1 - k0, panel, width, L);
-        }
-        for (int64_t j = group; j < end; j += width) {
-          const int32_t* panel = panels.get() + (j - group) / width * panel_size();
-          for (int64_t t = 0; t < tiles; ++t) run_tile(t, j, std::min(j + width, end), k0, k1, copy_a.get(), panel,
-                                                       sums.get());
+        pack_b(k0, k1, group, end, panels.get());
+        for (int64_t t = 0; t < tiles; ++t) {
+          for (int64_t j = group; j < end; j += width)
+            run_tile(t, j, std::min(j + width, end), k0, k1, copy_a.get(),
+                     panels.get() + (j - group) / width * panel_size(), sums.get());
         }
       }
+    }
+  }
+
+  // Adjacent columns are read in long runs, two rows at once.
+  void pack_b(int64_t k0, int64_t k1, int64_t j0, int64_t j1, int32_t* panels) const {
+    const auto place = [&](int64_t j) DLCORE_MAP {
+      return panels + (j - j0) / width * panel_size() + (j - j0) % width;
+    };
+    const int64_t whole = p.b_col == 1 ? j0 + (j1 - j0) / kChunk * kChunk : j0;
+    for (int64_t k = k0; k < k1 && whole > j0; k += 2) {
+      const S* even = p.b + k * p.b_row;
+      for (int64_t j = j0; j < whole; j += kChunk) {
+        TwoRows rows(even + j, k + 1 < k1 ? even + p.b_row + j : nullptr, ~__mmask32{0});
+        in_order(rows.low, rows.high);
+        vstore(place(j) + (k - k0) / 2 * width, rows.low), vstore(place(j + L) + (k - k0) / 2 * width, rows.high);
+      }
+    }
+    for (int64_t j = whole; j < j1; j += L) {
+      pack_lines(p.b + k0 * p.b_row + j * p.b_col, p.b_col, p.b_row, static_cast<int>(std::min<int64_t>(j1 - j, L)),
+                 k1 - k0, place(j), width, L);
+    }
+  }
+
+  // All rows of the columns [j, j + kChunk); sums have room for them, for a block ends with C or after whole chunks.
+  void run_few(int64_t j, int64_t k0, int64_t k1, const int32_t* copy_a, float* sums) const {
+    const int here = static_cast<int>(std::min<int64_t>(kChunk, j1 - j));
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t i = first_row(t);
+      const int count = static_cast<int>(first_row(t + 1) - i);
+      FewPairs tile{copy_a + i * depth, p.b + k0 * p.b_row + j, p.b_row, k1 - k0, TwoRows::mask(here), sums, kChunk,
+                    k0 > 0};
+      if (slices > 1) tile.c = sums + i * pitch + (j - j0), tile.c_row = pitch;
+      few_pairs_tile(count, tile, std::make_integer_sequence<int, kMostPairRows - kFew>());
+      if (k1 == p.k) finish(p, tile.c, tile.c_row, i0 + i, j, count, here);
     }
   }
 
@@ -183,7 +283,7 @@ struct PairBlock {
     const int64_t i = first_row(t);
     const int count = static_cast<int>(first_row(t + 1) - i);
     PairTile tile{copy_a + i * depth, panel, width, sums, width, pairs_of(k1 - k0), k0 > 0};
-    if (slices > 1) tile.c = sums + i * padded + (j - j0), tile.c_row = padded;
+    if (slices > 1) tile.c = sums + i * pitch + (j - j0), tile.c_row = pitch;
     pair_tile_of(count, static_cast<int>(ceil_div(end - j, L)))(tile);
     if (k1 < p.k) return;
     for (int64_t at = j; at < end; at += kChunk) {
