@@ -22,31 +22,36 @@ template <class F> static void with_comparable(DType dtype, F&& f) {
   }
 }
 
+// P: a byte where windows have at most kPoolVolume elements, else int32, and then few ways come into question.
 template <class T, class P>
 static void max_forward(const Pooling& p, const Args& a, P* places, int64_t* indices) {
   const T* x = a.in(0).as<T>();
   T* out = a.out().as<T>();
-  if constexpr (std::is_floating_point_v<T>)
+  constexpr bool small = sizeof(P) == 1;
+  if constexpr (small && std::is_floating_point_v<T>)
     if (!indices && by_pairs<T>(p)) return max_by_pairs(p, x, out, places);
-  if (!indices && by_halves(p)) return max_by_halves(p, x, out, places);
-  if constexpr (!std::is_integral_v<T>) {
+  if constexpr (small)
+    if (!indices && by_halves(p)) return max_by_halves(p, x, out, places);
+  if constexpr (!std::is_integral_v<T>)
     if (is_whole(p)) return maxima_of_planes(p, x, out, places, indices);
+  if constexpr (small && !std::is_integral_v<T>)
     if (by_channels<T>(p)) {
       if (places || indices) return max_by_channels<true>(p, x, out, places, indices);
       return max_by_channels<false>(p, x, out, places, indices);
     }
-  }
-  if (by_rows(p)) max_by_rows(p, x, out, places, indices);
-  else if (by_phases(p)) max_by_phases(p, x, out, places, indices);
-  else max_by_windows(p, x, out, places, indices);
+  if (by_rows(p)) return max_by_rows(p, x, out, places, indices);
+  if constexpr (small)
+    if (by_phases(p)) return max_by_phases(p, x, out, places, indices);
+  max_by_windows(p, x, out, places, indices);
 }
 
 static void max_of_windows(const Args& a, const Array& places, int64_t* indices) {
   const Array& x = a.in(0);
   if (a.out().size() == 0) return;
   const Pooling p = pooling_of(a, x, a.out());
+  const bool small = places ? places.dtype == DType::uint8 : p.volume() <= kPoolVolume;
   with_comparable(x.dtype, [&]<class T>() {
-    if (places.dtype == DType::uint8) max_forward<T>(p, a, places.as<uint8_t>(), indices);
+    if (small) max_forward<T>(p, a, places.as<uint8_t>(), indices);
     else max_forward<T>(p, a, places.as<int32_t>(), indices);
   });
 }
@@ -80,7 +85,8 @@ static void max_pool_backward(const Args& a) {
     }
     Scratch<T> chosen(maxima ? given.size() : 0);
     const auto run = [&]<class P>(const P* at) {
-      if constexpr (std::is_floating_point_v<T>)
+      constexpr bool small = sizeof(P) == 1;
+      if constexpr (small && std::is_floating_point_v<T>)
         if (by_pairs<T>(p))
           return back_by_pairs<true>(p, given.as<T>(), at, maxima.as<T>(), dx.as<T>(), Divisors{p, true, 1});
       const T* dout = maxima ? chosen.get() : given.as<T>();
@@ -88,11 +94,14 @@ static void max_pool_backward(const Args& a) {
         back_by_relu(given.as<T>() + begin, maxima.as<T>() + begin, chosen.get() + begin, end - begin);
       });
       const auto none = [](auto&&...) { return 1; };
-      if (by_halves(p)) back_by_halves<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
-      else if (by_channels<T>(p)) back_by_channels<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
-      else if (by_planes(p)) max_back_by_planes(p, dout, at, dx.as<T>());
-      else if (by_phases(p)) back_by_phases<true>(p, dout, at, dx.as<T>(), none);
-      else back_by_windows<true>(p, dout, at, dx.as<T>(), none);
+      if constexpr (small) {
+        if (by_halves(p)) return back_by_halves<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
+        if (by_channels<T>(p)) return back_by_channels<true>(p, dout, at, dx.as<T>(), Divisors{p, true, 1});
+      }
+      if (by_planes(p)) return max_back_by_planes(p, dout, at, dx.as<T>());
+      if constexpr (small)
+        if (by_phases(p)) return back_by_phases<true>(p, dout, at, dx.as<T>(), none);
+      back_by_windows<true>(p, dout, at, dx.as<T>(), none);
     };
     if (places.dtype == DType::uint8) run(places.as<const uint8_t>());
     else run(places.as<const int32_t>());
