@@ -20,6 +20,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/walks.h"
 #include "core/kernel.h"
 #include "core/memory.h"
 #include "core/threads.h"

@@ -125,4 +125,12 @@ template <int N> static inline LoopNest<N> loop_over(const Array* const* arrays,
   return nest;
 }
 
+// Whether `a` is dense and of the output's shape, so that both can be walked by one index.
+static inline bool same_layout(const Array& a, const Array& out) {
+  if (a.ndim != out.ndim) return false;
+  for (int d = 0; d < out.ndim; ++d)
+    if (a.shape[d] != out.shape[d]) return false;
+  return a.contiguous();
+}
+
 #endif  // DLCORE_COMMON_LOOP_NEST

@@ -235,11 +235,15 @@ template <class T> static void copy_elements(T* to, const T* from, const CopyNes
 static inline bool is_past_caches(const Array& x) { return x.size() * item_size(x.dtype) >= kPastCaches; }
 
 // target = source, broadcast; both of one dtype. `past_caches`: whether what the target is a part of would not stay in
-// them.
-static inline void copy_array(const Array& target, const Array& source, bool past_caches) {
+// them. Families call it as copy_array, so that only csrc/walks has all of it.
+static inline void copy_strided(const Array& target, const Array& source, bool past_caches) {
   if (target.size() == 0) return;
   const CopyNest nest = plan_copy(target, source);
   with_bits(target.dtype, [&]<class T>() { copy_elements(target.as<T>(), source.as<const T>(), nest, past_caches); });
+}
+
+static inline void copy_array(const Array& target, const Array& source, bool past_caches) {
+  walks.copy(target, source, past_caches);
 }
 static inline void copy_array(const Array& target, const Array& source) {
   copy_array(target, source, is_past_caches(target));
