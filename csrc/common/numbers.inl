@@ -9,23 +9,32 @@
 #define DLCORE_COMMON_NUMBERS
 #include "common/pointwise.inl"
 
+// Not inlined: float and the 16-bit floats, which become floats in blocks, share the first, all functions the others.
+template <class F, class O, class... I>
+static __attribute__((noinline, noclone)) void map_numbers(const F& f, int64_t n, O* out, const I*... in) {
+  map_dense(f, n, out, in...);
+}
+template <class T> static __attribute__((noinline)) void widen_block(compute_t<T>* to, const T* from, int64_t n) {
+  load_block(to, from, n);
+}
+template <class T> static __attribute__((noinline)) void round_block(T* to, const compute_t<T>* from, int64_t n) {
+  store_block(to, from, n);
+}
+
 template <template <class> class F, class T, class O, size_t... k>
 static inline void numbers_block(int64_t m, O* out, const void* const* in, const F<compute_t<T>>& f,
                                  std::index_sequence<k...>) {
   using C = compute_t<T>;
   if constexpr (std::is_same_v<T, C>) {
-#pragma omp simd
-    for (int64_t i = 0; i < m; ++i) out[i] = f(static_cast<const T*>(in[k])[i]...);
+    map_numbers(f, m, out, static_cast<const T*>(in[k])...);
   } else {
     C block[sizeof...(k)][kPointwiseBlock];
-    (load_block(block[k], static_cast<const T*>(in[k]), m), ...);
+    (widen_block(block[k], static_cast<const T*>(in[k]), m), ...);
     if constexpr (std::is_same_v<O, bool>) {
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) out[i] = f(block[k][i]...);
+      map_numbers(f, m, out, static_cast<const C*>(block[k])...);
     } else {
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) block[0][i] = f(block[k][i]...);
-      store_block(out, block[0], m);
+      map_numbers(f, m, block[0], static_cast<const C*>(block[k])...);
+      round_block(out, block[0], m);
     }
   }
 }
