@@ -18,8 +18,8 @@ struct Walks {
   // A loop over arrays[0], the output, and arrays[1], arrays[2], ..., which broadcast to its shape. `grain`: how many
   // elements are worth about 10 us.
   void (*pointwise)(DenseLoop loop, int64_t grain, const Array* const* arrays, int count);
-  // target = source, broadcast; both of one dtype. `past_caches`: whether what the target is a part of would not stay in
-  // them.
+  // target = source, broadcast; both of one dtype. `past_caches`: whether what the target is a part of would not stay
+  // in them.
   void (*copy)(const Array& target, const Array& source, bool past_caches);
 };
 extern Walks walks;  // those of this processor

@@ -452,8 +452,8 @@ template <class T> static void pack_elements(const T* x, const uint8_t* mask, in
   for (int64_t at = starts[chunks]; at < most; ++at) to[at] = x[0];
 }
 
-// out[o, k, ...] = x[o, p, ...] where p, a place in the axes of mask, is that of its k-th true element; 0 where there are
-// no more
+// out[o, k, ...] = x[o, p, ...] where p, a place in the axes of mask, is that of its k-th true element; 0 where there
+// are no more
 static void masked_take(const Args& a) {
   const Array &x = a.in(0), &mask = a.in(1), &out = a.out();
   const int64_t axis = a.integer(0), size = out.shape[axis], n = mask.size();
