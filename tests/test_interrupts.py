@@ -8,6 +8,7 @@ import pytest
 from fits import LABELS, PressCtrlC, Script, X, fit, network, same, weights
 
 import dlcore as dl
+from dlcore import _C
 from dlcore.train import Callback, Checkpoint, EarlyStopping, History
 
 
@@ -136,3 +137,18 @@ def test_fit_works_in_another_thread():
     thread.start()
     thread.join()
     assert len(results[0]) == 3
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError, RuntimeError])
+def test_what_ends_a_call_is_not_hidden_by_asking_python(kind):
+    """A function whose calls C++ answers is asked in Python after errors that it words itself, and no others."""
+
+    def interrupted(*arguments):
+        raise kind("stop")
+
+    def refused(*arguments):
+        raise ValueError("not so")
+
+    with pytest.raises(kind, match="stop"):
+        _C.Direct(interrupted, lambda x: "hidden")(dl.ones(2))
+    assert _C.Direct(refused, lambda x: "worded")(dl.ones(2)) == "worded"

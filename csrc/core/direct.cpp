@@ -128,8 +128,7 @@ PyObject* call_direct(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   else plan = meaning_of(d, key, args, n);
   PyObject* result = plan && plan->callable ? run(plan, args) : nullptr;
   if (plan) unref(plan);
-  if (result) return result;
-  PyErr_Clear();  // an error comes again, as one of the function's
+  if (result || !python_answers()) return result;
   return PyObject_Vectorcall(d->as.function, args, nargsf, nullptr);
 }
 

@@ -8,6 +8,7 @@
 #include "core/batch.h"
 #include "core/function.h"
 #include "core/record.h"
+#include "core/stand_in.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -274,13 +275,6 @@ PyObject* subscript_quickly(Tensor* t, PyObject* index) {
   return parsed.mask ? select(as_tensor(view.get()), parsed) : gather(as_tensor(view.get()), parsed);
 }
 
-// Whether Python has a better text for the error that is set: that of a function which its caller knows.
-bool comes_again() {
-  for (PyObject* kind : {PyExc_TypeError, PyExc_ValueError, PyExc_IndexError, PyExc_OverflowError, PyExc_RuntimeError})
-    if (PyErr_ExceptionMatches(kind)) return true;
-  return false;
-}
-
 // ---- assigning ----------------------------------------------------------------------------------------------------
 bool is_number(PyObject* value) { return PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value); }
 
@@ -364,11 +358,7 @@ PyObject* subscript(PyObject* self, PyObject* index) {
   const bool noted = begin_call("getitem");
   PyObject* found = subscript_quickly(as_tensor(self), index);
   if (noted) end_call();
-  if (found) return found;
-  if (PyErr_Occurred()) {
-    if (!comes_again()) return nullptr;
-    PyErr_Clear();
-  }
+  if (found || !python_answers()) return found;
   PyObject* args[2] = {self, index};
   return call_python(bound.getitem, args, 2);
 }
@@ -379,10 +369,7 @@ int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
     return -1;
   }
   if (Ref::own(assign_quickly(as_tensor(self), index, value))) return 0;
-  if (PyErr_Occurred()) {
-    if (!comes_again()) return -1;
-    PyErr_Clear();
-  }
+  if (!python_answers()) return -1;
   PyObject* args[3] = {self, index, value};
   return Ref::own(call_python(bound.setitem, args, 3)) ? 0 : -1;
 }

@@ -313,8 +313,7 @@ constexpr struct {
 PyObject* call_quick(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   const auto* q = reinterpret_cast<Quick*>(self);
   PyObject* found = q->answer(args, PyVectorcall_NARGS(nargsf), kwnames);
-  if (found) return found;
-  PyErr_Clear();  // it comes again
+  if (found || !python_answers()) return found;
   return PyObject_Vectorcall(q->as.function, args, nargsf, kwnames);
 }
 

@@ -40,13 +40,6 @@ PyObject* call_new(Shaped* s, const Key& key, PyObject* const* args, Py_ssize_t 
   return attrs ? run_and_keep(s->operation, *s->plans, key, as_tensor(args[0]), attrs.get()) : nullptr;
 }
 
-// Errors of a function that it names its own come again, from the function in Python.
-bool comes_again() {
-  for (PyObject* kind : {PyExc_TypeError, PyExc_ValueError, PyExc_IndexError, PyExc_OverflowError, PyExc_RuntimeError})
-    if (PyErr_ExceptionMatches(kind)) return true;
-  return false;
-}
-
 PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   auto* s = reinterpret_cast<Shaped*>(self);
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
@@ -61,8 +54,7 @@ PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   }
   PyObject* view = run_kept(s->operation, *s->plans, key, as_tensor(args[0]));
   if (!view && !PyErr_Occurred()) view = call_new(s, key, args, n);
-  if (view || !comes_again()) return view;
-  PyErr_Clear();
+  if (view || !python_answers()) return view;
   return PyObject_Vectorcall(s->as.function, args, nargsf, kwnames);
 }
 

@@ -1,5 +1,7 @@
 #include "core/stand_in.h"
 
+#include "core/tensor.h"
+
 namespace dlcore {
 
 PyObject* bind_stand_in(PyObject* self, PyObject* object, PyObject*) {
@@ -15,6 +17,17 @@ PyObject* get_of_stand_in(PyObject* self, PyObject* name) {
 }
 
 PyObject* repr_of_stand_in(PyObject* self) { return PyObject_Repr(reinterpret_cast<StandIn*>(self)->function); }
+
+bool python_answers() {
+  if (!PyErr_Occurred()) return true;
+  for (PyObject* kind :
+       {PyExc_TypeError, PyExc_ValueError, PyExc_IndexError, PyExc_OverflowError, errors.autograd, errors.capture}) {
+    if (!PyErr_ExceptionMatches(kind)) continue;
+    PyErr_Clear();
+    return true;
+  }
+  return false;
+}
 
 static PyObject* get_doc(PyObject* self, void*) {
   return PyObject_GetAttrString(reinterpret_cast<StandIn*>(self)->function, "__doc__");
