@@ -31,12 +31,17 @@ _TYPES = {
     },
 }  # fmt: skip
 
-_POLYNOMIALS = {  # name -> type -> coefficients, those of csrc/common/math.inl
+_POLYNOMIALS = {  # name -> type -> coefficients, those of csrc/common/math.inl and log1p.inl
     "EXPM1": {
         "f32": "0.5f, 0.16666542f, 0.041666277f, 0.008366642f, 0.001394671f",
         "f64": "0.5000000000000006, 0.16666666666666685, 0.04166666666657295, 0.00833333333331445, "
                "0.0013888888932615678, 0.00019841269903369735, 2.480150414517628e-05, 2.755722762571203e-06, "
                "2.76264516753643e-07, 2.5114583997541123e-08",
+    },
+    "LOG1P": {
+        "f32": "0.08333347f, 0.012492996f, 0.002333648f",
+        "f64": "0.08333333333333419, 0.012499999999816004, 0.0022321428705467756, 0.0004340273148590509, "
+               "8.878694671182253e-05, 1.8693843705500926e-05, 4.515514918534701e-06",
     },
     "LOG": {
         "f32": "0xaaaaaa.0p-24f, 0xccce13.0p-25f, 0x91e9ee.0p-25f, 0xf89e26.0p-26f",
@@ -155,6 +160,12 @@ static $T split_exponent_$S($T x, $T *e) {
   y = x < ($T)INFINITY ? y : x;
   return x > -1.0$f ? y : x == -1.0$f ? -($T)INFINITY : ($T)NAN;
 }""",
+    "log1p_below_one": """/* log(1 + e) for 0 <= e <= 1. */
+static $T log1p_below_one_$S($T e) {
+  const int large = e > ($T)0.41421356237309503;
+  const $T over = large ? e - 1.0$f : e, under = e + (large ? 3.0$f : 2.0$f), s = (over + over) / under, z = s * s;
+  return (large ? ($T)0.6931471805599453 : 0.0$f) + ((s * z) * $POLY(LOG1P, z) + s);
+}""",
     "product_error": """/* x * y - product exactly, for product = x * y rounded. */
 static $T product_error_$S($T x, $T y, $T product) {
   const $U low_half = $LOW_HALF;
@@ -203,11 +214,11 @@ static $T decay_$S($T x, $T *s, $T *r) {
 }""",
     "logsigmoid": """static $T logsigmoid_$S($T x) {
   $T s, r;
-  return (x > 0.0$f ? 0.0$f : x) - log1p_$S(decay_$S(x, &s, &r));
+  return (x > 0.0$f ? 0.0$f : x) - log1p_below_one_$S(decay_$S(x, &s, &r));
 }""",
     "softplus": """static $T softplus_$S($T x, $T beta, $T threshold) {
   $T s, r;
-  const $T y = x * beta, soft = (y > 0.0$f ? y : 0.0$f) + log1p_$S(decay_$S(y, &s, &r));
+  const $T y = x * beta, soft = (y > 0.0$f ? y : 0.0$f) + log1p_below_one_$S(decay_$S(y, &s, &r));
   return y > threshold ? x : soft / beta;
 }""",
     "relu": "static $T relu_$S($T x) { return x <= 0.0$f ? 0.0$f : x; }",
