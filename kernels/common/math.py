@@ -1,7 +1,8 @@
 """Elementary functions of float32 and float64 tensors, for kernels to call: the GPU's csrc/common/math.inl.
 
 The same formulas in the same order, with a fused multiply-add exactly where the C++ writes one, correctly rounded
-division and roots, and fusion off: so a result has the CPU's bits, and its error bounds (1 to 3 ulp) hold here too.
+division and roots, and fusion off: so a result has the bits of the CPU's plain functions, and their error bounds (1 to
+3 ulp) hold here too. With AVX-512 the CPU looks logarithms, and exponentials of doubles, up in tables instead.
 Branch-free; `tl.exp` and its like are not used, as they are approximations that flush subnormal numbers.
 
 Arithmetic instructions a float32 element (PTX for sm_90; a division is one of them and becomes about 8): exp 22,

@@ -1,9 +1,9 @@
 """What the operations of dlcore/ops/elementwise.py do to one element: a device function of the operation's name.
 
 The 16-bit floats come widened to float32, bools as int1. Integers wrap; their division by 0 gives 0. The formulas of
-arithmetic, roots, exp, expm1, log and log1p are those of csrc/elementwise, so results have the CPU's bits. Where the
-CPU has vector forms of its own (angles, powers, cube roots, log2, log10, exp2, inverse hyperbolic functions) or calls
-its C library, they are within the operation's bounds instead.
+arithmetic, roots, exp, expm1, log and log1p are those of csrc/elementwise, so results have the CPU's bits (of log, and
+of exp of doubles, those without AVX-512). Where the CPU has vector forms of its own (angles, powers, cube roots, log2,
+log10, exp2, inverse hyperbolic functions) or calls its C library, they are within the operation's bounds instead.
 """
 
 from dlcore.kernels.common.math import (
