@@ -112,6 +112,26 @@ def test_in_place_at_any_length(name, dtype):
         np.testing.assert_array_equal(x.numpy(), expected)
 
 
+def test_every_float_is_rounded_to_bfloat16_as_the_nearest():
+    """All upper halves with lower ones around a tie; a NaN beside other numbers changes none of them."""
+    low = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    bits = (np.arange(1 << 16, dtype=np.uint32)[:, None] << 16 | low).reshape(-1)
+    nan = bits & 0x7FFFFFFF > 0x7F800000
+    rounded = np.where(nan, bits | 0x400000, bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    for order in (np.arange(bits.size), np.argsort(bits * np.uint32(2654435761))):
+        found = dl.tensor(bits[order].view(np.float32)).to(dl.bfloat16).numpy().view(np.uint16)
+        np.testing.assert_array_equal(found, rounded[order])
+
+
+def test_floats_beyond_an_int32_become_its_limits():
+    limit = 2.0**31
+    x = [limit, limit - 128, -limit, -limit - 256, 3e38, -3e38, math.inf, -math.inf, math.nan, -0.9, 1.9, -2.9] * 3
+    most, least = 2**31 - 1, -(2**31)
+    wanted = [most, most - 127, least, least, most, least, most, least, 0, 0, 1, -2] * 3
+    for n in (1, 15, 16, 17, 36):
+        assert dl.tensor(x[:n], dl.float32).to(dl.int32).tolist() == wanted[:n]
+
+
 def test_logic_takes_numbers():
     x, n = dl.tensor([0.0, -0.0, math.nan, 2.0]), dl.tensor([1, 0, 2, 0], dl.uint8)
     assert dl.logical_and(x, n).tolist() == [False, False, True, False]

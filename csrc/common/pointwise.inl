@@ -18,7 +18,8 @@ static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arr
 }
 
 // 16-bit floats are converted by load_block and store_block where those have more to offer than the compiler, a group
-// of elements at a time: unrolled, it stays in registers. So is F evaluated where it has a member `vector`.
+// of elements at a time: unrolled, it stays in registers. So is F evaluated where it has a member `vector`. A member
+// `map(n, out, in...)` is the whole loop over n elements, a multiple of the group's size.
 template <class T> constexpr bool kByHand =
     (DLCORE_ISA >= 3 && std::is_same_v<T, half_t>) || (DLCORE_ISA == 4 && std::is_same_v<T, bfloat16_t>);
 template <class O> using vector_t = vec<std::conditional_t<std::is_same_v<O, double>, double, float>>;
@@ -84,7 +85,9 @@ template <class F, class O, class... I>
 static __attribute__((noinline, noclone)) void map_groups(F f, int64_t n, O* out, const I*... in) {
   constexpr int64_t N = kGroupSize<F, O, I...>;
   n &= -N;
-  if constexpr (kGroupByHand<F, O, I...>) {
+  if constexpr (requires { F::map(n, out, in...); }) {
+    F::map(n, out, in...);
+  } else if constexpr (kGroupByHand<F, O, I...>) {
     for (int64_t i = 0; i < n; i += N) map_group<N>(f, out + i, load_group<N>(in + i)...);
   } else {
 #pragma omp simd

@@ -30,13 +30,44 @@ struct RoundToOdd {
     return round_to_odd(static_cast<int64_t>(large ? x >> 1 | (x & 1) : x)) * (large ? 2.0f : 1.0f);
   }
 };
+// float32 to int32 in four instructions a vector: truncated, what is out of range or NaN gives the lowest integer, the
+// bits of which the highest has turned. What the compiler makes of saturate is seven, and 108 us for a million in cache
+// of a Zen 4 where the copy takes 72 as this does.
+struct Truncate {
+  static constexpr int64_t kGrain = 1 << 16;
+  int32_t operator()(float x) const { return saturate<int32_t>(x); }
+  static vec<int32_t> truncated(vec<float> x) {
+#if DLCORE_ISA == 4
+    return (vec<int32_t>)_mm512_maskz_cvttps_epi32(0xffff, (__m512)x);
+#elif DLCORE_ISA == 3
+    return (vec<int32_t>)_mm256_cvttps_epi32((__m256)x);
+#else
+    return (vec<int32_t>)_mm_cvttps_epi32((__m128)x);
+#endif
+  }
+  static void map(int64_t n, int32_t* out, const float* in) {
+    for (int64_t i = 0; i < n; i += kLanes<float>) {
+      const vec<float> x = vload(in + i);
+      vstore(out + i, (truncated(x) ^ (x >= 2147483648.0f)) & (x == x));
+    }
+  }
+};
+// Between equal compute types; 16-bit floats are widened or rounded on the way. Of a loop that does nothing in between
+// the compiler would make copies of groups on the stack: 105 us for a million floats rounded to bfloat16, not 80.
 struct Move {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T x) const { return x; }
+  template <class T> requires kByHand<T> static void map(int64_t n, float* out, const T* in) { load_block(out, in, n); }
+  template <class T> requires kByHand<T> static void map(int64_t n, T* out, const float* in) { store_block(out, in, n); }
 };
 
 template <class O> static void cast_to(const Args& a) {
-  with_dtype(a.in(0).dtype, [&]<class I>() { pointwise<Convert<compute_t<O>>, O, I>(a.out(), a.in(0)); });
+  with_dtype(a.in(0).dtype, [&]<class I>() {
+    constexpr bool kept = std::is_same_v<compute_t<O>, compute_t<I>>;
+    constexpr bool truncated = std::is_same_v<O, int32_t> && std::is_same_v<I, float>;
+    using F = std::conditional_t<kept, Move, std::conditional_t<truncated, Truncate, Convert<compute_t<O>>>>;
+    pointwise<F, O, I>(a.out(), a.in(0));
+  });
 }
 
 static void cast(const Args& a) {
