@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+
 import dlcore as dl
 
 PROGRAM = """
@@ -17,6 +19,7 @@ SHAPES = [
     (15, 1, 7), (16, 17, 33), (19, 48, 64), (33, 80, 65), (100, 70, 513), (37, 33, 1030), (256, 300, 784), (14, 64, 32),
     (130, 144, 1025), (57, 5, 200), (128, 10, 256), (65, 257, 130), (29, 5, 0), (500, 96, 40), (4100, 20, 8),
     (512, 40, 100), (128, 128, 256), (64, 128, 64), (520, 96, 128), (3, 100, 1031), (9, 70, 1031), (4, 6, 201),
+    (150, 70, 4100), (100, 100, 100), (40, 21, 9), (5, 70, 31), (1, 530, 20),
 ]
 
 
@@ -36,10 +39,15 @@ for dtype in ("float32", "float64", "float16", "bfloat16"):
             dl.set_num_threads(threads)
             results.append([a @ b, at.T @ b, a @ bt.T, at.T @ bt.T, dl.linear(a, bt, bias, activation="gelu"),
                             *gradients(a, bt, bias, dout)])
+        one_thread = results[0]
         for one, two, three in zip(*results, strict=True):
             assert np.array_equal(one.numpy(), two.numpy()), (dtype, m, n, k)
             assert np.array_equal(one.numpy(), three.numpy()), (dtype, m, n, k)
             digest.update(np.ascontiguousarray(one.numpy()).tobytes())
+        nothing = dl.zeros(n, dtype=dtype)  # with a bias, even of zeros, no product is a small one
+        assert np.array_equal(one_thread[2].numpy(), dl.linear(a, bt, nothing).numpy()), (dtype, m, n, k)
+        if min(m, n) > 14:  # not narrow: the same chains in every layout
+            assert all(np.array_equal(x.numpy(), one_thread[0].numpy()) for x in one_thread[1:4]), (dtype, m, n, k)
 print(digest.hexdigest())
 """
 
@@ -86,6 +94,14 @@ def test_bytes_are_multiplied_exactly_with_and_without_the_instruction():
     for own in ({}, {"DLCORE_VNNI": "off"}):
         done = subprocess.run([sys.executable, "-c", BYTES], env=os.environ | own, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_sums_of_slices_that_are_subnormal_are_kept():
+    a, b = np.zeros((150, 1024)), np.zeros((1024, 70))
+    a[:, 3], a[:, 1000], b[3], b[1000] = 1.5 * 2.0**-63, -(2.0**-63), 2.0**-63, 2.0**-63
+    for m, n in ((150, 70), (20, 70), (20, 10)):
+        got = dl.tensor(a[:m], dtype=dl.bfloat16) @ dl.tensor(b[:, :n], dtype=dl.bfloat16)
+        assert (got.numpy().astype(np.float64) == 2.0**-127).all()
 
 
 def test_gradients_of_a_product_in_another_dtype_are_in_that_of_the_operands():

@@ -332,8 +332,8 @@ static bool narrow_block(const Product<S>& p, int64_t i0, int64_t i1, int64_t j0
     }
     q.x = x.get(), q.x_i = q.depth, q.x_k = 1;
   }
-  constexpr int64_t block = 2 * kLanes<T>;  // in pairs, whole ones are written
-  const int64_t row = same ? p.c_row : rows ? ceil_div(j1 - j0, block) * block : p.n;
+  constexpr int64_t block = 2 * kLanes<T>;  // in pairs, whole ones are written; one more, lest rows collide
+  const int64_t row = same ? p.c_row : rows ? (ceil_div(j1 - j0, block) + 1) * block : p.n;
   Room<T> sums(same ? 0 : (i1 - i0) * row + block);
   if constexpr (same) q.c = p.c + i0 * p.c_row + j0;
   else q.c = sums.get();

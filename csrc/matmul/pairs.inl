@@ -6,7 +6,10 @@
 // which this instruction takes and gives as 0. It does twice the multiply-adds of a float32 instruction, and packed
 // operands take half the memory. A last odd k is multiplied with 0 x 0. Both operands are packed; but of a B whose
 // columns are adjacent, up to kInPlaceRows rows interleave two rows of 32 columns in registers, which costs 2 shuffles
-// for 28 products in a tile of 14 rows. Of larger products all panels of a group meet a tile of A, which is read once.
+// for 28 products in a tile of 14 rows. Rows of A are copied as they lie, not transposed: a tile reads as many lines,
+// each for 16 steps. All panels of a group meet a tile of A, which is read once, and all slices of k follow one another
+// in it, so that sums wait in the first-level cache. Results to which nothing is done but to be rounded are rounded in
+// registers: of 4096 x 64 @ 64 x 64 that took a third of the time.
 //
 // Blocks, slices and partition are those of gemm.inl; tiles are 14 rows x 2 vectors, and on Intel's processors those of
 // broad.inl. GFLOP/s on one core of a Zen 5:
@@ -15,10 +18,16 @@
 //   bfloat16, widened           144       217        217     232      226        113
 //   bfloat16, in pairs          279       437        433     468      435        195
 // On one core of a Zen 4, torch 2.13 beside:
-//                           8x1024x1024   32x1024x1024   128x784x256   512^3   1024^3
-//   all packed, panel by panel     73            143           199        199      188
-//   in place, tile by tile        211            220           214        203      202
-//   torch                         102            170           202        218      210
+//                           8x1024x1024   32x1024x1024   128x784x256   512^3   1024^3   4096x64x64   2048x32x2048
+//   all packed, panel by panel     73            143           199        199      188       168           136
+//   in place, tile by tile        211            220           214        203      202       168           136
+//   rounded in registers          219            227           225        221      219       200           197
+//   torch                         102            170           202        218      210       200           192
+// and of many products of n x n, as a batch:
+//                                4^3    8^3   16^3   32^3   64^3   100^3
+//   all packed                   1.1    6.6     27    113    159     137
+//   rounded in registers         2.2     14     63    165    203     182
+//   torch                        1.2    8.1     43    127    182     178
 #if DLCORE_ISA == 4
 #pragma GCC push_options
 #pragma GCC target("avx512bf16")
@@ -81,103 +90,141 @@ static void pack_lines(const bfloat16_t* lines, int64_t stride, int64_t step, in
   }
 }
 
-struct PairTile {
-  const int32_t* a;  // [depth][rows]
-  const int32_t* b;  // [depth][b_row]
-  int64_t b_row;
-  float* c;  // whole vectors
+// A tile of C, its sums in registers: PairTile reads packed B, FewPairs reads it where it lies.
+struct PairSums {
+  const int32_t* a;  // the pair q of row i is a[i * a_row + q * a_col]
+  int64_t a_row, a_col;
+  int64_t depth;  // of k: an odd one has a last pair whose second half is 0
+  float* c;       // whole vectors
   int64_t c_row;
-  int64_t depth;  // pairs
-  bool accumulate;
+  bool accumulate, last;  // not the first slice of k, the last one
+  bfloat16_t* rounded;    // where the results go, `columns` of each row, or nullptr
+  int64_t rounded_row;
+  int columns;
+};
+struct PairTile : PairSums {
+  const int32_t* b;  // [pairs][b_row]
+  int64_t b_row;
+};
+// Of few rows, which read a line of each row of B at a time; meanwhile the next one is fetched.
+struct FewPairs : PairSums {
+  const bfloat16_t* b;
+  int64_t b_row;
 };
 
-template <int MR, int NV> static void pair_tile(const PairTile& t) {
-  constexpr int L = kLanes<float>;
+// Up to 32 bfloat16 of the two vectors x and y.
+template <bool interleaved> static inline void store_rounded(bfloat16_t* to, __m512 x, __m512 y, __mmask32 there) {
+  __m512i both = (__m512i)_mm512_cvtne2ps_pbh(y, x);
+  if (interleaved) both = _mm512_maskz_permutexvar_epi64(0xff, _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), both);
+  _mm512_mask_storeu_epi16(to, there, both);
+}
+
+// The products of MR rows, by add(q), and what becomes of them; true if they were rounded and stored where they belong.
+// The instruction that rounds takes subnormal numbers as 0: those that adding slices has left are not for it.
+template <int MR, int NV, bool interleaved, class Multiply>
+static inline __attribute__((always_inline)) bool pair_sums(const PairSums& t, Multiply multiply) {
+  constexpr int L = kLanes<float>, kGroups = (MR + 2) / 3;
   __m512 sum[MR][NV];
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) sum[i][v] = _mm512_setzero_ps();
-  const int32_t* a = t.a;
-  const int32_t* b = t.b;
-  const int64_t b_row = t.b_row;
-  float* c = t.c;
+  if (bfloat16_t* to = t.rounded) {
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i, c = hidden(c + t.c_row))
+    for (int i = 0; i < MR; ++i, to = hidden(to + t.rounded_row)) __builtin_prefetch(to, 1);
+  }
+  const int64_t a_row = t.a_row, a_col = t.a_col;
+  const int32_t* a[kGroups];  // of three rows each: base + {0, 1, 2} strides are addressing modes
 #pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * L, 1);
-  for (int64_t q = t.depth; q > 0; --q, a += MR, b += b_row) {
-    __m512bh row[NV];
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + v * L);
+  for (int g = 0; g < kGroups; ++g) a[g] = t.a + 3 * g * a_row;
+  multiply([&](const __m512i (&row)[NV]) DLCORE_MAP {
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-      const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
+      const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i / 3][i % 3 * a_row]);
 #pragma GCC unroll 16
-      for (int v = 0; v < NV; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], x, row[v]);
+      for (int v = 0; v < NV; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], x, (__m512bh)row[v]);
+    }
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
+  });
+  const PairSums& again = *hidden(&t);
+  bool rounds = again.rounded != nullptr;
+  if (again.accumulate) {
+    const float* c = again.c;
+    __mmask16 subnormal = 0;
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i, c += again.c_row)
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) {
+        sum[i][v] = _mm512_add_ps(_mm512_loadu_ps(c + v * L), sum[i][v]);
+        subnormal |= _mm512_fpclass_ps_mask(sum[i][v], 0x20);
+      }
+    rounds = rounds && !subnormal;
+  }
+  if (rounds) {
+    bfloat16_t* to = again.rounded;
+    const int64_t to_row = again.rounded_row;
+    const uint64_t there = again.columns < 64 ? (uint64_t{1} << again.columns) - 1 : ~uint64_t{0};
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i, to += to_row)
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; v += 2) {
+        const __mmask32 here = static_cast<__mmask32>(there >> v * L);
+        store_rounded<interleaved>(to + v * L, sum[i][v], sum[i][v + (v + 1 < NV)], v + 1 < NV ? here : here & 0xffff);
+      }
+    return true;
+  }
+  if constexpr (interleaved) {
+    if (again.last) {
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) in_order(sum[i][0], sum[i][1]);
     }
   }
-  c = t.c;
-  const int64_t c_row = t.c_row;
-  const bool accumulate = t.accumulate;
+  float* c = again.c;
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i, c += c_row) {
+  for (int i = 0; i < MR; ++i, c += again.c_row)
 #pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) {
-      const __m512 x = accumulate ? _mm512_add_ps(_mm512_loadu_ps(c + v * L), sum[i][v]) : sum[i][v];
-      _mm512_storeu_ps(c + v * L, x);
+    for (int v = 0; v < NV; ++v) _mm512_storeu_ps(c + v * L, sum[i][v]);
+  return false;
+}
+
+template <int MR, int NV> static bool pair_tile(const PairTile& t) {
+  return pair_sums<MR, NV, false>(t, [&](auto add) DLCORE_MAP {
+    const int32_t* b = t.b;
+    const int64_t b_row = t.b_row;
+    for (int64_t q = (t.depth + 1) / 2; q > 0; --q, b += b_row) {
+      __m512i row[NV];
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) row[v] = _mm512_loadu_si512(b + v * kLanes<float>);
+      add(row);
     }
-  }
+  });
 }
 
-// Few rows read B where it lies, a line of each of its rows at a time; meanwhile the next one is fetched.
-struct FewPairs {
-  const int32_t* a;  // [(depth + 1) / 2][rows]
-  const bfloat16_t* b;
-  int64_t b_row, depth;  // depth: elements
-  __mmask32 there;       // of 32 columns
-  float* c;              // all 32
-  int64_t c_row;
-  bool accumulate;
-};
-
-template <int MR> static void few_pairs_tile(const FewPairs& t) {
-  constexpr int L = kLanes<float>;
-  vec<float> sum[MR][2] = {};
-  const int32_t* a = t.a;
-  const bfloat16_t* b = t.b;
-  const int64_t b_row = t.b_row;
-  const __mmask32 there = t.there;
-  const auto add = [&](const bfloat16_t* odd) DLCORE_MAP {
-    const TwoRows rows(b, odd, there);
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const Pairs x = vset(a[i]);
-      sum[i][0] = add_pairs(x, rows.low, sum[i][0]), sum[i][1] = add_pairs(x, rows.high, sum[i][1]);
+template <int MR> static bool few_pairs_tile(const FewPairs& t) {
+  return pair_sums<MR, 2, true>(t, [&](auto add) DLCORE_MAP {
+    const bfloat16_t* b = t.b;
+    const int64_t b_row = t.b_row;
+    const __mmask32 there = TwoRows::mask(t.columns);
+    const auto both = [&](const bfloat16_t* odd) DLCORE_MAP {
+      const TwoRows rows(b, odd, there);
+      const __m512i row[2] = {(__m512i)rows.low, (__m512i)rows.high};
+      add(row);
+    };
+    for (int64_t q = t.depth / 2; q > 0; --q, b += 2 * b_row) {
+      _mm_prefetch(reinterpret_cast<const char*>(b + 2 * kLanes<float>), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(b + b_row + 2 * kLanes<float>), _MM_HINT_T0);
+      both(b + b_row);
     }
-  };
-  for (int64_t q = t.depth / 2; q > 0; --q, a += MR, b += 2 * b_row) {
-    _mm_prefetch(reinterpret_cast<const char*>(b + 2 * L), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(b + b_row + 2 * L), _MM_HINT_T0);
-    add(b + b_row);
-  }
-  if (t.depth % 2) add(nullptr);
-  float* c = t.c;
-  const int64_t c_row = t.c_row;
-  const bool accumulate = t.accumulate;
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i, c += c_row) {
-    in_order(sum[i][0], sum[i][1]);
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) vstore(c + v * L, accumulate ? vload(c + v * L) + sum[i][v] : sum[i][v]);
-  }
+    if (t.depth % 2) both(nullptr);
+  });
 }
-template <int... I> static void few_pairs_tile(int rows, const FewPairs& t, std::integer_sequence<int, I...>) {
-  static constexpr void (*tiles[])(const FewPairs&) = {few_pairs_tile<kFew + 1 + I>...};
-  tiles[rows - kFew - 1](t);
+template <int... I> static bool few_pairs_tile(int rows, const FewPairs& t, std::integer_sequence<int, I...>) {
+  static constexpr bool (*tiles[])(const FewPairs&) = {few_pairs_tile<kFew + 1 + I>...};
+  return tiles[rows - kFew - 1](t);
 }
 
-using PairFunction = void (*)(const PairTile&);
+using PairFunction = bool (*)(const PairTile&);
 template <int NV, int... I> static PairFunction pair_tile_of(int rows, std::integer_sequence<int, I...>) {
   static constexpr PairFunction tiles[] = {pair_tile<I + 1, NV>...};
   return tiles[rows - 1];
@@ -198,98 +245,125 @@ struct PairBlock {
 
   const Product<S>& p;
   const int64_t i0, i1, j0, j1;
-  const int64_t rows = i1 - i0, columns = j1 - j0, padded = ceil_div(columns, kChunk) * kChunk;
-  const int64_t slices = slices_of<float>(p.k), depth = pairs_of(longest_slice<float>(p.k));
+  const int64_t rows = i1 - i0, columns = j1 - j0;
+  const int64_t slices = slices_of<float>(p.k), depth = pairs_of(longest_slice<float>(p.k)), pairs = pairs_of(p.k);
   const bool broad = product_tiles() == Tiles::broad;
   const int vectors = static_cast<int>(std::min<int64_t>(ceil_div(columns, L), broad ? kPairVectors : kTileVectors));
   const bool in_place = p.m > kFew && p.m <= kInPlaceRows[broad] && p.b_col == 1;
+  // Columns up to here: of less than a vector more, half of what is computed would be for nothing.
+  const int64_t in_place_end = !in_place ? j0 : columns % kChunk > L ? j1 : j1 - columns % kChunk;
   const int64_t width = int64_t{vectors} * L;
   const int64_t tiles = ceil_div(rows, in_place ? kMostPairRows : kPairRows[broad][vectors]);
+  const bool plain = !p.bias && !p.pre && p.activation == Activation::none;  // results are rounded, no more
+  const bool waits = !plain || slices > 1;  // sums wait in float32
   const FinishFunction<S> finish = finish_for(p);
 
-  const int64_t pitch = padded + L;  // of sums: not a power of two
+  // Rows of A are copied as they lie but for the halves of pairs, an odd number of lines apart lest they collide; of an
+  // A^T, and of one with strides, the rows of a tile pair by pair.
+  const bool by_rows = p.a_col == 1;
+  const int64_t pitch = ceil_div(pairs, 2 * L) * 2 * L + L;
+  // Half of the second-level cache is for all slices of some columns of B.
+  const int64_t fits = second_level_cache() / 2 / std::max<int64_t>(4 * pairs, 1) / width * width;  // of 4 bytes
+  const int64_t group = std::max(std::min(fits, kGroupColumns / width * width), width);
 
   static int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
   int64_t first_row(int64_t tile) const { return rows * tile / tiles; }  // counted from i0
   int64_t panel_size() const { return depth * width + 32; }  // not a power of two: panels fall into different sets
 
   void run() const {
-    Scratch<int32_t> copy_a(rows * depth);
-    Room<int32_t> panels(in_place ? 0 : ceil_div(std::min(padded, kGroupColumns), width) * panel_size());
-    // Rounded once, after the last slice.
-    Scratch<float> sums(slices > 1 ? rows * pitch : kMostPairRows * std::max<int64_t>(width, kChunk));
+    Room<int32_t> copy_a(by_rows ? rows * pitch : rows * pairs);
+    pack_a(copy_a.get());
+    Room<float> sums(waits ? std::max(rows * kChunk, kMostPairRows * std::max<int64_t>(width, kChunk)) : 0);
+    for (int64_t j = j0; j < in_place_end; j += kChunk) run_few(j, copy_a.get(), sums.get());
+    const int64_t left = j1 - in_place_end;
+    Room<int32_t> panels(ceil_div(std::min(left, group), width) * slices * panel_size());
+    for (int64_t from = in_place_end; from < j1; from += group) {
+      const int64_t to = std::min(from + group, j1);
+      pack_b(from, to, panels.get());
+      for (int64_t t = 0; t < tiles; ++t) {
+        for (int64_t j = from; j < to; j += width)
+          run_tile(t, j, std::min(j + width, to), copy_a.get(),
+                   panels.get() + (j - from) / width * slices * panel_size(), sums.get());
+      }
+    }
+  }
+
+  void pack_a(int32_t* to) const {
+    const S* a = p.a + i0 * p.a_row;
+    if (by_rows) {
+      for (int64_t i = 0; i < rows; ++i, a += p.a_row, to += pitch) {
+        for (int64_t q = 0; q < pairs; q += L)
+          vstore(to + q, swap_halves((Pairs)_mm512_maskz_loadu_epi16(TwoRows::mask(p.k - 2 * q), a + 2 * q)));
+      }
+      return;
+    }
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t first = first_row(t), end = first_row(t + 1);
+      pack_lines(a + first * p.a_row, p.a_row, p.a_col, static_cast<int>(end - first), p.k, to + first * pairs,
+                 end - first, static_cast<int>(end - first));
+    }
+  }
+
+  // Columns [from, to), all slices of a panel one after another. Adjacent columns are read in long runs, two rows at
+  // once.
+  void pack_b(int64_t from, int64_t to, int32_t* panels) const {
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
+      const auto place = [&](int64_t j) DLCORE_MAP {
+        return panels + ((j - from) / width * slices + s) * panel_size() + (j - from) % width;
+      };
+      const int64_t whole = p.b_col == 1 ? from + (to - from) / kChunk * kChunk : from;
+      for (int64_t k = k0; k < k1 && whole > from; k += 2) {
+        const S* even = p.b + k * p.b_row;
+        for (int64_t j = from; j < whole; j += kChunk) {
+          TwoRows rows(even + j, k + 1 < k1 ? even + p.b_row + j : nullptr, ~__mmask32{0});
+          in_order(rows.low, rows.high);
+          vstore(place(j) + (k - k0) / 2 * width, rows.low), vstore(place(j + L) + (k - k0) / 2 * width, rows.high);
+        }
+      }
+      for (int64_t j = whole; j < to; j += L) {
+        pack_lines(p.b + k0 * p.b_row + j * p.b_col, p.b_col, p.b_row, static_cast<int>(std::min<int64_t>(to - j, L)),
+                   k1 - k0, place(j), width, L);
+      }
+    }
+  }
+
+  // What tile t does for columns [j, j + columns) in slice s.
+  PairSums sums_of(int64_t t, int64_t s, int64_t j, int64_t columns, const int32_t* copy_a, float* c,
+                   int64_t c_row) const {
+    const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1), i = first_row(t);
+    const bool last = s + 1 == slices;
+    PairSums tile{copy_a, pitch, 1, k1 - k0, c, c_row, s > 0, last, nullptr, p.c_row, static_cast<int>(columns)};
+    if (!by_rows) tile.a_row = 1, tile.a_col = first_row(t + 1) - i;
+    tile.a += by_rows ? i * pitch + k0 / 2 : i * pairs + k0 / 2 * tile.a_col;
+    if (last && plain) tile.rounded = p.c + (i0 + i) * p.c_row + j;
+    return tile;
+  }
+
+  // All rows of the columns [j, j + kChunk).
+  void run_few(int64_t j, const int32_t* copy_a, float* sums) const {
+    const int64_t here = std::min<int64_t>(kChunk, j1 - j);
+    for (int64_t s = 0; s < slices; ++s) {
       for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t end = first_row(t + 1), pitch = end - first_row(t);
-        for (int64_t i = first_row(t); i < end; i += L) {
-          const int count = static_cast<int>(std::min<int64_t>(end - i, L));
-          pack_lines(p.a + (i0 + i) * p.a_row + k0 * p.a_col, p.a_row, p.a_col, count, k1 - k0,
-                     copy_a.get() + first_row(t) * depth + (i - first_row(t)), pitch, count);
-        }
-      }
-      if (in_place) {
-        for (int64_t j = j0; j < j1; j += kChunk) run_few(j, k0, k1, copy_a.get(), sums.get());
-        continue;
-      }
-      for (int64_t group = j0; group < j1; group += kGroupColumns) {
-        const int64_t end = std::min(group + kGroupColumns, j1);
-        pack_b(k0, k1, group, end, panels.get());
-        for (int64_t t = 0; t < tiles; ++t) {
-          for (int64_t j = group; j < end; j += width)
-            run_tile(t, j, std::min(j + width, end), k0, k1, copy_a.get(),
-                     panels.get() + (j - group) / width * panel_size(), sums.get());
-        }
+        const int64_t i = first_row(t);
+        const int count = static_cast<int>(first_row(t + 1) - i);
+        const FewPairs tile{sums_of(t, s, j, here, copy_a, sums + i * kChunk, kChunk),
+                            p.b + slice_begin(p.k, slices, s) * p.b_row + j, p.b_row};
+        if (!few_pairs_tile(count, tile, std::make_integer_sequence<int, kMostPairRows - kFew>()) && tile.last)
+          finish(p, tile.c, kChunk, i0 + i, j, count, static_cast<int>(here));
       }
     }
   }
 
-  // Adjacent columns are read in long runs, two rows at once.
-  void pack_b(int64_t k0, int64_t k1, int64_t j0, int64_t j1, int32_t* panels) const {
-    const auto place = [&](int64_t j) DLCORE_MAP {
-      return panels + (j - j0) / width * panel_size() + (j - j0) % width;
-    };
-    const int64_t whole = p.b_col == 1 ? j0 + (j1 - j0) / kChunk * kChunk : j0;
-    for (int64_t k = k0; k < k1 && whole > j0; k += 2) {
-      const S* even = p.b + k * p.b_row;
-      for (int64_t j = j0; j < whole; j += kChunk) {
-        TwoRows rows(even + j, k + 1 < k1 ? even + p.b_row + j : nullptr, ~__mmask32{0});
-        in_order(rows.low, rows.high);
-        vstore(place(j) + (k - k0) / 2 * width, rows.low), vstore(place(j + L) + (k - k0) / 2 * width, rows.high);
-      }
-    }
-    for (int64_t j = whole; j < j1; j += L) {
-      pack_lines(p.b + k0 * p.b_row + j * p.b_col, p.b_col, p.b_row, static_cast<int>(std::min<int64_t>(j1 - j, L)),
-                 k1 - k0, place(j), width, L);
-    }
-  }
-
-  // All rows of the columns [j, j + kChunk); sums have room for them, for a block ends with C or after whole chunks.
-  void run_few(int64_t j, int64_t k0, int64_t k1, const int32_t* copy_a, float* sums) const {
-    const int here = static_cast<int>(std::min<int64_t>(kChunk, j1 - j));
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t);
-      const int count = static_cast<int>(first_row(t + 1) - i);
-      FewPairs tile{copy_a + i * depth, p.b + k0 * p.b_row + j, p.b_row, k1 - k0, TwoRows::mask(here), sums, kChunk,
-                    k0 > 0};
-      if (slices > 1) tile.c = sums + i * pitch + (j - j0), tile.c_row = pitch;
-      few_pairs_tile(count, tile, std::make_integer_sequence<int, kMostPairRows - kFew>());
-      if (k1 == p.k) finish(p, tile.c, tile.c_row, i0 + i, j, count, here);
-    }
-  }
-
-  void run_tile(int64_t t, int64_t j, int64_t end, int64_t k0, int64_t k1, const int32_t* copy_a,
-                const int32_t* panel, float* sums) const {
+  void run_tile(int64_t t, int64_t j, int64_t end, const int32_t* copy_a, const int32_t* panel, float* sums) const {
     const int64_t i = first_row(t);
     const int count = static_cast<int>(first_row(t + 1) - i);
-    PairTile tile{copy_a + i * depth, panel, width, sums, width, pairs_of(k1 - k0), k0 > 0};
-    if (slices > 1) tile.c = sums + i * pitch + (j - j0), tile.c_row = pitch;
-    pair_tile_of(count, static_cast<int>(ceil_div(end - j, L)))(tile);
-    if (k1 < p.k) return;
-    for (int64_t at = j; at < end; at += kChunk) {
-      const int width_here = static_cast<int>(std::min<int64_t>(kChunk, end - at));
-      finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count, width_here);
-    }
+    const PairFunction run = pair_tile_of(count, static_cast<int>(ceil_div(end - j, L)));
+    bool rounded = false;
+    for (int64_t s = 0; s < slices; ++s)
+      rounded = run({sums_of(t, s, j, end - j, copy_a, sums, width), panel + s * panel_size(), width});
+    for (int64_t at = j; at < end && !rounded; at += kChunk)
+      finish(p, sums + (at - j), width, i0 + i, at, count, static_cast<int>(std::min<int64_t>(kChunk, end - at)));
   }
 };
 
