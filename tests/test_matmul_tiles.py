@@ -96,6 +96,18 @@ def test_bytes_are_multiplied_exactly_with_and_without_the_instruction():
         assert done.returncode == 0, done.stderr
 
 
+def test_batches_have_the_bits_of_their_products():
+    rng = np.random.default_rng(0)
+    for dtype in (dl.float32, dl.float64, dl.float16, dl.bfloat16):
+        for m, n, k in ((4, 4, 4), (8, 8, 8), (16, 16, 16), (7, 33, 9), (40, 20, 70), (64, 64, 32), (100, 100, 100)):
+            a, b = (dl.tensor(rng.standard_normal((7, *s)), dtype=dtype) for s in ((m, k), (k, n)))
+            at, bt, wide = a.mT.clone().mT, b.mT.clone().mT, dl.concat([b, b], -1)[..., ::2]
+            for x, y in ((a, b), (at, b), (a, bt), (at, bt), (a, wide), (a[::2], b[::2]), (a[:1], b)):
+                got = dl.matmul(x, y).numpy()
+                one = [(x[min(i, x.shape[0] - 1)] @ y[i]).numpy() for i in range(len(got))]
+                np.testing.assert_array_equal(got, np.stack(one))
+
+
 def test_sums_of_slices_that_are_subnormal_are_kept():
     a, b = np.zeros((150, 1024)), np.zeros((1024, 70))
     a[:, 3], a[:, 1000], b[3], b[1000] = 1.5 * 2.0**-63, -(2.0**-63), 2.0**-63, 2.0**-63

@@ -69,6 +69,31 @@ template <class T, int NV> static TileFunction<T> broad_tile_of(int rows, bool p
   return part ? broad_tile_of<T, NV, true>(rows, all) : broad_tile_of<T, NV, false>(rows, all);
 }
 
+// f(from, to, vectors) for columns that tiles of so many vectors share: so that the last ones, too, are worked on by
+// tiles with many multiply-adds a load. Where two multiply-adds of half vectors are done at once, half a vector at the
+// end has a tile of its own.
+template <class T, class F> static void broad_regions(int64_t columns, F f) {
+  constexpr int64_t L = kLanes<T>;
+  const int64_t over = columns % L;
+  const bool half = product_tiles() == Tiles::mixed && columns > L && over > 0 && over <= L / 2;
+  const int64_t end = half ? columns - over : columns, vectors = ceil_div(end, L);
+  int64_t fours = vectors / 4, threes = 0;
+  switch (vectors % 4) {
+    case 3: threes = 1; break;
+    case 2:
+      if (fours) fours -= 1, threes = 2;
+      break;
+    case 1:
+      if (fours > 1) fours -= 2, threes = 3;
+      else if (fours == 1) fours = 0, threes = 1;
+  }
+  const int64_t first = std::min(end, fours * 4 * L), second = std::min(end, first + threes * 3 * L);
+  if (first > 0) f(int64_t{0}, first, 4);
+  if (second > first) f(first, second, 3);
+  if (end > second) f(second, end, static_cast<int>(ceil_div(end - second, L)));
+  if (columns > end) f(end, columns, 1);
+}
+
 // Rows [i0, i1), more than kTallRows of them, and columns [j0, j1) of C.
 template <class S> struct BroadBlock {
   using T = compute_t<S>;
@@ -86,32 +111,19 @@ template <class S> struct BroadBlock {
   const bool copies_b = !reads_in_place(p);
   const FinishFunction<S> finish = finish_for(p);
 
-  // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load. Where two
-  // multiply-adds of half vectors are done at once, half a vector at the end has a tile of its own.
   void run() const {
     Room<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
-    const int64_t over = columns % L;
-    const bool half = product_tiles() == Tiles::mixed && columns > L && over > 0 && over <= L / 2;
-    const int64_t end = half ? j1 - over : j1, vectors = ceil_div(end - j0, L);
-    int64_t fours = vectors / 4, threes = 0, rest = 0;
-    switch (vectors % 4) {
-      case 3: threes = 1; break;
-      case 2: fours ? (fours -= 1, threes = 2) : (rest = 2); break;
-      case 1:
-        if (fours > 1) fours -= 2, threes = 3;
-        else if (fours == 1) fours = 0, threes = 1, rest = 2;
-        else rest = 1;
-    }
-    const int64_t first = std::min(end, j0 + fours * 4 * L), second = std::min(end, first + threes * 3 * L);
-    run_region<4>(j0, first, sums.get());
-    run_region<3>(first, second, sums.get());
-    if (rest == 2) run_region<2>(second, end, sums.get());
-    else run_region<1>(second, end, sums.get());
-    run_region<1>(end, j1, sums.get());
+    broad_regions<T>(columns, [&](int64_t from, int64_t to, int vectors) {
+      switch (vectors) {
+        case 1: return run_region<1>(j0 + from, j0 + to, sums.get());
+        case 2: return run_region<2>(j0 + from, j0 + to, sums.get());
+        case 3: return run_region<3>(j0 + from, j0 + to, sums.get());
+        default: return run_region<4>(j0 + from, j0 + to, sums.get());
+      }
+    });
   }
 
   template <int NV> void run_region(int64_t from, int64_t to, T* sums) const {
-    if (from >= to) return;
     constexpr int64_t width = int64_t{NV} * L;
     const int64_t panel = depth * width + 32;
     const RowTiles tiles{rows, ceil_div(rows, kBroadRows[NV]), depth};

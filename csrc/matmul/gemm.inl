@@ -10,17 +10,22 @@ constexpr int64_t kBlockRows = 384, kBlockColumns = 2048, kGroupColumns = 256;
 constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
 constexpr int64_t kLargeWork = int64_t{1} << 26;  // and those of a product that is shared out in smaller parts
 
-// Scratch, or none where nothing is copied: the pool's 20 ns are as much as a product of 8 x 8 matrices takes.
+// Scratch, a little of it on the stack: the pool's 20 ns are as much as a product of 8 x 8 matrices takes, and threads
+// that work on many would wait for its lock.
 template <class T> class Room {
  public:
   explicit Room(int64_t count)
-      : bytes_(sizeof(T) * static_cast<size_t>(count)), data_(count ? static_cast<T*>(allocate(bytes_)) : nullptr) {}
-  ~Room() { release(data_, bytes_); }
+      : bytes_(sizeof(T) * static_cast<size_t>(count)),
+        data_(bytes_ <= sizeof little_ ? little_ : static_cast<T*>(allocate(bytes_))) {}
+  ~Room() {
+    if (data_ != little_) release(data_, bytes_);
+  }
   Room(const Room&) = delete;
   Room& operator=(const Room&) = delete;
-  T* get() const { return data_; }
+  T* get() { return data_; }
 
  private:
+  alignas(64) T little_[(size_t{1} << 14) / sizeof(T)];
   size_t bytes_;
   T* data_;
 };
@@ -191,6 +196,7 @@ template <class S> struct Block {
 
 #include "matmul/narrow.inl"
 #include "matmul/broad.inl"
+#include "matmul/small.inl"
 #include "matmul/pairs.inl"
 
 // How C is cut: `down` x `across` blocks. Every element is computed in the same way in any block, so the number of
@@ -339,12 +345,26 @@ template <class S, int N> static void gemm(const Product<S> (&products)[N]) {
   for (int64_t turn = 0; turn < blocks * N; ++turn) run(turn);
 }
 
+template <class S, class Place>
+static void multiply_small(const Product<S>& p, int64_t begin, int64_t end, Place place) {
+  SmallProduct<S> small(p);
+  Room<S> copy(small.room());
+  for (int64_t b = begin; b < end; ++b) {
+    Product<S> entry = p;
+    place(entry, b);
+    small.run(entry.a, entry.b, entry.c, copy.get());
+  }
+}
+
 // The same product for many matrices: place(p, entry) moves p to an entry of the batch.
 template <class S, class Place> static void gemm_batch(const Product<S>& p, int64_t batch, Place place) {
   const int64_t work = work_of(p), wanted = blocks_wanted<S>(work * batch);
   const Grid grid = cut(p, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch;
   parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {
+    if constexpr (std::is_same_v<S, compute_t<S>>) {
+      if (grid.blocks() == 1 && SmallProduct<S>::takes(p)) return multiply_small(p, begin, end, place);
+    }
     for (int64_t b = begin; b < end; ++b) {
       Product<S> entry = p;
       const int64_t of = grid.blocks() == 1 ? b : b / grid.blocks();
