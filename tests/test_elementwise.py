@@ -102,7 +102,7 @@ def test_operators_in_place():
 
 
 @pytest.mark.parametrize("dtype", [dl.float32, dl.float64, dl.bfloat16], ids=lambda t: t.name)
-@pytest.mark.parametrize("name", ["exp", "reciprocal", "relu", "erf"])
+@pytest.mark.parametrize("name", ["exp", "reciprocal", "relu", "erf", "tan"])
 def test_in_place_at_any_length(name, dtype):
     """The last elements of a loop may be a group of vectors that overlaps the one before: nothing is done twice."""
     for n in (1, 7, 15, 17, 31, 33, 47, 63, 65, 100, 511, 513, 1023):
@@ -213,6 +213,17 @@ def test_the_logarithm_of_gamma_is_right_near_its_zeros():
         at_two = dl.lgamma(dl.tensor((2 + near).astype(dtype))).numpy()
         np.testing.assert_allclose(at_two, near * ((1 - gamma) + (zeta - 1) / 2 * near), rtol=bound * 4)
         assert dl.lgamma(dl.tensor([1.0, 2.0], dtype)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("name", "most"), [("tan", 2), ("sin", 1), ("cos", 1)])
+def test_angles_near_multiples_of_a_quarter_turn(name, most):
+    """In float64, where the reduction cancels all but the last bits of an angle, and anywhere."""
+    rng = np.random.default_rng(0)
+    turns = np.concatenate([rng.integers(1, 600_000, 500), rng.uniform(-9, 9, 3000), rng.uniform(-6e5, 6e5, 500)])
+    x = (turns * np.longdouble("1.5707963267948966192313")).astype(np.float64)
+    wanted = getattr(np, name)(x.astype(np.longdouble))
+    error = abs(getattr(dl, name)(dl.tensor(x)).numpy() - wanted) / np.spacing(abs(wanted).astype(np.float64))
+    assert error.max() < most
 
 
 def test_polygamma():

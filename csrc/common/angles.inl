@@ -18,16 +18,19 @@ static inline __attribute__((always_inline)) uint64_t reduce_near(float x, doubl
   return bits_of(rounded);
 }
 
-// The same of a double: r is a sum of two, for what x - n pi / 2 cancels is made up for by the next bits of pi / 2.
-// Errors of 0.7 ulp.
+// x - n pi / 2 for the nearest n, |x| <= kNearLimit, and what it lacks in `low`; `rounded` has n in its low bits. Both
+// products are subtracted exactly: what cancels is made up for by the next bits of pi / 2.
+static inline __attribute__((always_inline)) double reduce_double(double x, double& rounded, double& low) {
+  rounded = fma_(x, 0.6366197723675814, Real<double>::kRound);
+  const double n = rounded - Real<double>::kRound, first = fma_(n, -1.5707963267948966, x);  // exact
+  const double q = n * 6.123233995736766e-17, q_low = fma_(n, 6.123233995736766e-17, -q), r = first - q;
+  low = ((first - r) - q) - fma_(n, -1.4973849048591698e-33, q_low);
+  return r;
+}
+// The same of a double. Errors of 0.7 ulp.
 static inline __attribute__((always_inline)) uint64_t reduce_near(double x, double& s, double& c) {
-  constexpr double pi_half = 1.5707963267948966, next = 6.123233995736766e-17, last = -1.4973849048591698e-33;
-  const double rounded = fma_(x, 0.6366197723675814, Real<double>::kRound), n = rounded - Real<double>::kRound;
-  const double p = n * pi_half, left = x - p, p_low = product_error(n, pi_half, p);  // x - p is exact
-  const double first = left - p_low, a = first - left, first_low = (left - (first - a)) - (p_low + a);
-  const double q = n * next, q_low = product_error(n, next, q);
-  const double r = first - q, b = r - first, r_low = (first - (r - b)) - (q + b);
-  const double low = (r_low + first_low) - fma_(n, last, q_low), z = r * r, half = 0.5 * z, w = 1.0 - half;
+  double rounded, low;
+  const double r = reduce_double(x, rounded, low), z = r * r, half = 0.5 * z, w = 1.0 - half;
   const double series = poly(z, -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
                              2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10);
   s = r + fma_(r * z, series, low * w);
@@ -54,31 +57,36 @@ template <class T> constexpr bool kVectors = sizeof(T) == 4 || DLCORE_ISA >= 3;
 
 // y = F::shortly(x), F::near(x) or F::far(x), whichever is right for its size: what an element gets does not depend on
 // those beside it. Of doubles there is no short way.
-template <class F, class S> static void by_size(int64_t n, S* y, const S* x) {
-  using T = compute_t<S>;
+template <class F, class T> static void by_size_of_block(int64_t n, T* y, const T* x) {
   constexpr bool is_float = sizeof(T) == 4;
-  T block[kPointwiseBlock];
+  T largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = abs_(x[i]) > largest ? abs_(x[i]) : largest;
+  const auto pick = [](T v) DLCORE_MAP {
+    if constexpr (is_float) return abs_(v) <= kShortLimit ? F::shortly(v) : F::near(v);
+    else return F::near(v);
+  };
+  if (is_float && largest <= T(kShortLimit)) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(F::shortly(static_cast<float>(x[i])));
+  } else if (kVectors<T> && largest <= T(kNearLimit)) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = pick(x[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) y[i] = kVectors<T> && !(abs_(x[i]) > T(kNearLimit)) ? pick(x[i]) : F::far(x[i]);
+  }
+}
+template <class F, class S> static void by_size(int64_t n, S* y, const S* x) {
   for (int64_t start = 0; start < n; start += kPointwiseBlock) {
     const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
-    load_block(block, x + start, m);
-    T largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < m; ++i) largest = abs_(block[i]) > largest ? abs_(block[i]) : largest;
-    const auto pick = [](T v) DLCORE_MAP {
-      if constexpr (is_float) return abs_(v) <= kShortLimit ? F::shortly(v) : F::near(v);
-      else return F::near(v);
-    };
-    if (is_float && largest <= T(kShortLimit)) {
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) block[i] = static_cast<T>(F::shortly(static_cast<float>(block[i])));
-    } else if (kVectors<T> && largest <= T(kNearLimit)) {
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) block[i] = pick(block[i]);
+    if constexpr (std::is_same_v<S, compute_t<S>>) {
+      by_size_of_block<F>(m, y + start, x + start);
     } else {
-      for (int64_t i = 0; i < m; ++i)
-        block[i] = kVectors<T> && !(abs_(block[i]) > T(kNearLimit)) ? pick(block[i]) : F::far(block[i]);
+      float block[kPointwiseBlock];
+      load_block(block, x + start, m);
+      by_size_of_block<F>(m, block, block);
+      store_block(y + start, block, m);
     }
-    store_block(y + start, block, m);
   }
 }
 
