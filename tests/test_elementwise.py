@@ -102,7 +102,7 @@ def test_operators_in_place():
 
 
 @pytest.mark.parametrize("dtype", [dl.float32, dl.float64, dl.bfloat16], ids=lambda t: t.name)
-@pytest.mark.parametrize("name", ["exp", "reciprocal", "relu", "erf", "tan"])
+@pytest.mark.parametrize("name", ["exp", "reciprocal", "relu", "erf", "tan", "lgamma"])
 def test_in_place_at_any_length(name, dtype):
     """The last elements of a loop may be a group of vectors that overlaps the one before: nothing is done twice."""
     for n in (1, 7, 15, 17, 31, 33, 47, 63, 65, 100, 511, 513, 1023):
@@ -213,6 +213,22 @@ def test_the_logarithm_of_gamma_is_right_near_its_zeros():
         at_two = dl.lgamma(dl.tensor((2 + near).astype(dtype))).numpy()
         np.testing.assert_allclose(at_two, near * ((1 - gamma) + (zeta - 1) / 2 * near), rtol=bound * 4)
         assert dl.lgamma(dl.tensor([1.0, 2.0], dtype)).tolist() == [0, 0]
+
+
+def test_the_logarithm_of_gamma_on_both_sides():
+    """Values in 90 digits; near the zeros between poles what it is made of cancels, and at the poles it is infinite."""
+    wanted = {
+        -2.457024738220801: -6.168712140884665e-16, -3.14358088834998: 1.6978655906121085e-15,
+        -10.000000275573193: -6.497842411979615e-07, -15.999999999999952: -0.0034851246475472554,
+        -6.5: -6.389634350909333, -7.3: -7.779101629826852, -0.3: 1.4648400508576025, 0.1: 2.252712651734206,
+        7.9: 8.32426586800881, 8.1: 8.72738826343204, 33.3: 82.60372358165495, -4.0: math.inf, -1e300: math.inf,
+    }  # fmt: skip
+    found = dl.lgamma(dl.tensor(list(wanted), dl.float64)).numpy()
+    values = np.array(list(wanted.values()))
+    np.testing.assert_array_equal(np.isinf(found), np.isinf(values))
+    finite = np.isfinite(values)
+    error = abs(found[finite] - values[finite])
+    assert (error <= 9e-16 * np.maximum(abs(values[finite]), 2)).all()
 
 
 @pytest.mark.parametrize(("name", "most"), [("tan", 2), ("sin", 1), ("cos", 1)])

@@ -215,29 +215,68 @@ static inline __attribute__((always_inline)) double sine_ratio(double z) {
               -0.007370430478768394, 0.00046629968879996004, -2.190318548305919e-05, 7.694727910685407e-07);
 }
 
-// log(gamma(a)), a = |x|: Stirling's series at w >= 8, (a - 1/2) log(w) + ..., plus log(q), q = w^8 / (a (a + 1) ...):
-// small terms, with an error of 2e-15 below 8 and of 1 ulp above. For x < 0 it is taken from log(pi / |x sin(pi x)|).
-struct LGamma {
-  static constexpr int64_t kGrain = 1 << 13;
-  DLCORE_MAP float operator()(float x) const {
-    constexpr float inf = std::numeric_limits<float>::infinity();
-    const double a = abs_(double(x)), r = a - __builtin_rint(a), sine = abs_(r * sine_ratio(r * r));
-    const bool small = a < 8.0, negative = x < 0.0f;
-    const double between = a * (a + 1.0) * (a + 2.0) * (a + 3.0) * (a + 4.0) * (a + 5.0) * (a + 6.0) * (a + 7.0);
-    const double w = small ? a + 8.0 : a, v = 1.0 / w, square = w * w, fourth = square * square;
-    const double q = small ? fourth * fourth / between : 1.0;
-    const double series = v * poly(v * v, 1.0 / 12, -1.0 / 360, 1.0 / 1260, -1.0 / 1680, 1.0 / 1188, -691.0 / 360360,
-                                   1.0 / 156);
-    const double y = fma_(a - 0.5, log_(w), 0.9189385332046727 - w) + series;  // log(2 pi) / 2
-    const double rest = log_(negative ? kPi / (a * sine * q) : q), found = rest + (negative ? -y : y);
-    const float value = (x == 1.0f) | (x == 2.0f) ? 0.0f : static_cast<float>(found);
-    return (abs_(x) == inf) | (x == 0.0f) ? inf : value;
+// log|gamma(x)|, x >= -1/2, in double. From 8 on Stirling's series, (x - 1/2) (log(x) - 1) + ...; below, x is 2 + t and
+// up to 6 whole steps, |t| <= 1/2: log|gamma(2 + t)|, t times a polynomial, and the logarithm of the product of the
+// steps. Either takes one logarithm. Errors are 3 ulp of the larger of the result and 2, near the zeros at 1 and 2 of
+// the result.
+static inline __attribute__((always_inline)) double lgamma_right(double x) {
+  const bool far = x >= 8.0;
+  const double n = (x + Real<double>::kRound) - Real<double>::kRound, t = x - n;
+  double product = 1.0;
+  for (int k = 1; k < 7; ++k) product *= n >= double(k + 2) ? x - double(k) : 1.0;
+  const double below = abs_(x * (n == 0.0 ? x + 1.0 : 1.0)), log = log_(far ? x : n < 2.0 ? below : product);
+  const double first = poly(t, 0.42278433509846713, 0.3224670334241133, -0.06735230105319576, 0.02058080842776596,
+                            -0.007385551028925199, 0.002890510331841715, -0.001192753901329195, 0.0005096694951117744,
+                            -0.00022315497226545693, 9.945794420267023e-05, -4.4923771900263126e-05,
+                            2.0503543820324395e-05, -9.456078991061234e-06, 4.39352152984909e-06,
+                            -1.9748263013224156e-06, 8.999002331486809e-07, -5.806122874939548e-07,
+                            2.977072021385798e-07);
+  const double near = fma_(t, first, n < 2.0 ? -log : log), v = 1.0 / x;
+  const double series = v * poly(v * v, 0.0833333333333333, -0.00277777777761, 0.0007936506668623436,
+                                 -0.000595202936866999, 0.0008373083769525871, -0.0016532372336598529);
+  const double large = fma_(x - 0.5, log - 1.0, 0.41893853320467274 + series);  // (log(2 pi) - 1) / 2
+  return far ? large : near;
+}
+// Of x < -1/2: log(pi / |x sin(pi x)|) less the value at -x. Infinite at poles. NaN where these cancel, if they must not.
+template <bool may_cancel> static inline __attribute__((always_inline)) double lgamma_of(double x) {
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  const double a = abs_(x), r = a - __builtin_rint(a), sine = abs_(r * sine_ratio(r * r));
+  const bool left = x < -0.5;
+  const double right = lgamma_right(left ? a : x), other = log_(kPi / (a * sine)) - right;
+  const double kept = may_cancel | (abs_(other) >= right) | (right < 2.0) ? other : inf - inf;
+  const double y = left ? kept : right;
+  return (left & (sine == 0.0)) | (a == inf) ? inf : y;
+}
+static double library_lgamma(double x) {
+  int sign;
+  return ::lgamma_r(x, &sign);
+}
+template <class S> static void lgamma_loop(int64_t n, void* out, const void* const* in) {
+  using T = compute_t<S>;
+  constexpr bool is_float = sizeof(T) == 4;
+  T block[kPointwiseBlock];
+  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+    const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
+    load_block(block, static_cast<const S*>(in[0]) + start, m);
+    T least = 0;
+#pragma omp simd reduction(min : least)
+    for (int64_t i = 0; i < m; ++i) least = block[i] < least ? block[i] : least;
+    if (least >= T(-0.5)) {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) block[i] = static_cast<T>(lgamma_right(block[i]));
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) block[i] = static_cast<T>(lgamma_of<is_float>(block[i]));
+      for (int64_t i = 0; i < m && !is_float; ++i)
+        if (block[i] != block[i]) block[i] = library_lgamma(load(static_cast<const S*>(in[0]) + start + i));
+    }
+    store_block(static_cast<S*>(out) + start, block, m);
   }
-  double operator()(double x) const {
-    int sign;
-    return ::lgamma_r(x, &sign);
-  }
-};
+}
+static void lgamma(const Args& a) {
+  const Array* const arrays[] = {&a.out(), &a.in(0)};
+  with_float(a.in(0).dtype, [&]<class T>() { run_pointwise(lgamma_loop<T>, 1 << 13, arrays, 2); });
+}
 
 // The slope of log(gamma(x)), in double: its terms have errors of 1 ulp. Poles are NaN, at zero infinite.
 struct DiGamma {
@@ -359,7 +398,7 @@ static const Kernel kernels[] = {
     {"elementwise:cbrt", one<Cbrt>, 0},
     {"elementwise:erf", one<Erf>, 0},
     {"elementwise:erfc", one<Erfc>, 0},
-    {"elementwise:lgamma", one<LGamma>, 0},
+    {"elementwise:lgamma", lgamma, 0},
     {"elementwise:digamma", one<DiGamma>, 0},
     {"elementwise:digamma_slope", digamma_slope, 0},
     {"elementwise:sinc", one<Sinc>, 0},
