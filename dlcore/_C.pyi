@@ -127,6 +127,14 @@ class Direct:
     def __init__(self, meaning: Any, function: Any) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+class Traced:
+    """A function made of operations, which C++ runs once it has seen them; see csrc/core/traced.cpp."""
+
+    __wrapped__: Any
+    programs: int
+    def __init__(self, name: str, plain: Any, spelled: Any, renamed: Any) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class Quick:
     """A function the plainest calls of which C++ answers; see csrc/core/quick.cpp."""
 

@@ -277,22 +277,14 @@ def remembered(function: F) -> F:
 
 
 def names_errors(function: F) -> F:
-    """A function in Python that calls others of dlcore, with their errors as its own; a decorator."""
+    """A function in Python that calls others of dlcore, with their errors as its own; a decorator.
 
-    name = function.__name__
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        noted = _C.begin_call(name)  # `calling`, which costs more
-        try:
-            return function(*args, **kwargs)
-        except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
-            raise renamed(error, name) from None
-        finally:
-            if noted:
-                _C.end_call()
-
-    return cast(F, wrapped)
+    Once C++ has seen which operations a call makes, it runs them by itself: of tensors Python may ask no more than what
+    csrc/core/traced.cpp says. A function that is in C++ already stays as it is.
+    """
+    if isinstance(function, _C.Shaped | _C.Direct | _C.Quick | _C.Traced):
+        return function
+    return cast(F, _C.Traced(function.__name__, function, spelled(function), renamed))
 
 
 def quick(name: str) -> Callable[[F], F]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from dlcore import _C
 from dlcore._aliases import ALIASES
-from dlcore._arguments import renamed
-from dlcore._spelling import spelled
+from dlcore._arguments import names_errors, renamed
 from dlcore.dtypes import bool_
 from dlcore.errors import DTypeError
 from dlcore.ops.slicing import assign
@@ -152,6 +151,6 @@ for _module in MODULES:
     _found = importlib.import_module(f"dlcore.ops.{_module}")
     for _name in _found.__all__:
         _function = getattr(_found, _name)
-        _publish(_name, _function if hasattr(_function, "op") else spelled(_function))
+        _publish(_name, _function if hasattr(_function, "op") else names_errors(_function))
 for _name, _target in ALIASES.items():
     _publish(_name, globals()[_target])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore._arguments import names_errors
 
 RNG = np.random.default_rng(3)
 A, B = RNG.standard_normal((4, 6)), RNG.standard_normal((3, 6))
@@ -179,3 +180,127 @@ def test_what_a_call_means_is_kept_for_its_shapes_not_its_tensors():
     assert whole.grad.tolist() == [1.0, 2.0, 0.0], "a gradient is wanted where none was before"
     every = dl.func.vmap(lambda row: dl.index_select(row, 0, index))(dl.arange(6.0).reshape(2, 3))
     assert every.tolist() == [[1.0, 0.0, 1.0], [4.0, 3.0, 4.0]]
+
+
+# ---- calls that C++ makes again by itself (csrc/core/traced.cpp) ----------------------------------------------------
+
+
+def _new(shape=(3,), seed=0):
+    return dl.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+AGAIN = {  # functions of two tensors, each with what it is in NumPy
+    "results and arguments": (lambda x, y: (x * y, y), lambda x, y: (x * y, y)),
+    "a list": (lambda x, y: [x + y, x - y], lambda x, y: [x + y, x - y]),
+    "views": (lambda x, y: dl.concat([x[1:], y.reshape(-1)[::2]], 0), lambda x, y: np.concatenate([x[1:], y[::2]])),
+    "a constant": (lambda x, y: x * dl.tensor([1.0, 2.0, 3.0]) + y, lambda x, y: x * np.float32([1, 2, 3]) + y),
+    "a constant of a constant": (lambda x, y: x + dl.arange(3).to(dl.float32) * y, lambda x, y: x + np.arange(3) * y),
+    "the same twice": (lambda x, y: x * x - y, lambda x, y: x * x - y),
+    "a value that is read": (lambda x, y: x * y[0].item(), lambda x, y: x * y[0]),
+    "a truth": (lambda x, y: x if (y > 0).any() else -x, lambda x, y: x if (y > 0).any() else -x),
+    "an array that is read": (lambda x, y: x + dl.tensor(np.asarray(y)), lambda x, y: x + y),
+    "a mask": (lambda x, y: x[y > 0], lambda x, y: x[y > 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_calls_again_are_of_the_new_values(name):
+    ours, numpy = AGAIN[name]
+    function = names_errors(ours)
+    for seed in range(4):
+        x, y = _new(seed=seed), _new(seed=seed + 10)
+        found, want = function(x, y), numpy(x.numpy(), y.numpy())
+        several = isinstance(want, list | tuple)
+        assert not several or type(found) is type(want)
+        for f, w in zip(found if several else [found], want if several else [want], strict=True):
+            np.testing.assert_allclose(f.numpy(), w, rtol=1e-6)
+        assert function(x, x) is not None  # one tensor twice is another call
+
+
+@pytest.mark.parametrize("kind", ["result", "view", "constant", "written"])
+def test_results_share_no_memory_with_the_next(kind):
+    def made(x):
+        own = dl.zeros(3)
+        if kind == "written":
+            own += x
+        return {"result": x + 1, "view": (x + 1)[:2], "constant": own, "written": own}[kind]
+
+    function = names_errors(made)
+    for seed in range(3):
+        x = _new(seed=seed)
+        want = made(x).numpy().copy()
+        found = function(x)
+        np.testing.assert_array_equal(found.numpy(), want)
+        found.fill_(7)
+
+
+def test_calls_again_depend_on_all_that_python_sees():
+    seen = []
+
+    def function(x, k=1, kind="add"):
+        seen.append((x.shape, x.strides, k, kind))
+        return x + k if kind == "add" else x * k
+
+    traced = names_errors(function)
+    x = _new((2, 3))
+    calls = [
+        lambda: traced(x), lambda: traced(x.T), lambda: traced(x, 2), lambda: traced(x, 2.0), lambda: traced(x, True),
+        lambda: traced(x, kind="mul"), lambda: traced(x, 2, "mul"), lambda: traced(x, k=2), lambda: traced(x.double()),
+    ]  # fmt: skip
+    first = [call() for call in calls]
+    again = [call() for call in calls]
+    assert len(seen) == len(calls)
+    for a, b in zip(first, again, strict=True):
+        assert a.dtype is b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_gradients_of_calls_again():
+    function = names_errors(lambda x, y: dl.sum(x * y + dl.exp(x)))
+    for seed in range(3):
+        x, y = _new(seed=seed), _new(seed=seed + 10)
+        assert not function(x, y).requires_grad
+        x.requires_grad = True
+        function(x, y).backward()
+        np.testing.assert_allclose(x.grad.numpy(), y.numpy() + np.exp(x.detach().numpy()), rtol=1e-6)
+        with dl.no_grad():
+            assert not function(x, y).requires_grad
+        detached = names_errors(lambda x: _frozen(x) * x)
+        for _ in range(2):
+            x.grad = None
+            detached(x).sum().backward()
+            np.testing.assert_allclose(x.grad.numpy(), 2 * x.detach().numpy(), rtol=1e-6)
+
+
+def _frozen(x):
+    with dl.no_grad():
+        return x * 2
+
+
+def test_errors_of_calls_again_are_the_functions():
+    def picked(x, i):
+        return dl.take(x, i) * 2
+
+    function = names_errors(picked)
+    x = _new()
+    function(x, dl.tensor([0, 2]))
+    assert function.programs == 1
+    for index in ([0, 3], [1, -4]):
+        with pytest.raises(IndexError, match=r"^picked: index -?\d at position 1 is out of range"):
+            function(x, dl.tensor(index))
+    np.testing.assert_array_equal(function(x, dl.tensor([1, 1])).numpy(), x.numpy()[[1, 1]] * 2)
+
+
+def test_calls_again_within_recordings_batches_and_autocast():
+    function = names_errors(lambda x, y: dl.matmul(x, y) + 1)
+    x, y = _new((4, 4)), _new((4, 4), 1)
+    want = function(x, y).numpy()
+    np.testing.assert_array_equal(function(x, y).numpy(), want)
+    step = dl.capture(function)
+    for _ in range(3):
+        np.testing.assert_array_equal(step(x, y).numpy(), want)
+    batched = dl.func.vmap(function, in_dims=(0, None))(dl.stack([x, x]), y)
+    np.testing.assert_allclose(batched.numpy(), [want, want], rtol=1e-5)
+    with dl.autocast(dl.bfloat16):
+        assert function(x, y).dtype is dl.bfloat16
+    assert function(x, y).dtype is dl.float32

@@ -5,11 +5,12 @@
 #include "core/batch.h"
 #include "core/indexing.h"
 #include "core/record.h"
+#include "core/traced.h"
 
 namespace dlcore {
 
 bool counts_here(const Tensor* mask) {
-  return !recorder && !examiner && !mask->device && !mask->weak && !is_batched(mask) &&
+  return !recorder && !trace && !examiner && !mask->device && !mask->weak && !is_batched(mask) &&
          mask->array.dtype == DType::bool_;
 }
 

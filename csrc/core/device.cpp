@@ -9,6 +9,7 @@
 #include "core/layout.h"
 #include "core/plan.h"
 #include "core/record.h"
+#include "core/traced.h"
 
 namespace dlcore {
 
@@ -159,6 +160,7 @@ bool copy_memory(Tensor* source, Tensor* target) {
   const uint8_t from = on_host(source->device) ? 0 : source->device;
   const uint8_t to = on_host(target->device) ? 0 : target->device;
   const void* data = source->array.data;
+  if (trace) trace_failed();
   if (recorder && !record_host_read("values go from one device to another")) return false;
   if (!bytes) return true;
   if (!from && !to) {

@@ -9,6 +9,7 @@
 #include "core/record.h"
 #include "core/ref.h"
 #include "core/stand_in.h"
+#include "core/traced.h"
 
 #include <structmember.h>
 
@@ -120,7 +121,7 @@ PyObject* call_direct(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   auto* d = reinterpret_cast<Direct*>(self);
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   Key key;
-  if (kwnames || recorder || !add_arguments(key, args, n)) {
+  if (kwnames || recorder || trace || !add_arguments(key, args, n)) {
     return PyObject_Vectorcall(d->as.function, args, nargsf, kwnames);
   }
   Plan* plan = d->meanings->find(key, Py_None);

@@ -10,6 +10,7 @@
 #include "core/record.h"
 #include "core/stand_in.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 namespace dlcore {
 
@@ -193,7 +194,7 @@ Tensor* view_at(Tensor* t, const Parsed& parsed) {
   return view_of(t, view);
 }
 
-bool keeps_nothing(const Tensor* t) { return !recorder && !is_batched(t) && !wanted(t); }
+bool keeps_nothing(const Tensor* t) { return !recorder && !trace && !is_batched(t) && !wanted(t); }
 
 PyObject* view_by(Tensor* t, const Parsed& parsed) {
   if (keeps_nothing(t)) {

@@ -13,6 +13,7 @@
 #include "core/record.h"
 #include "core/stand_in.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 #include <structmember.h>
 
@@ -190,7 +191,7 @@ PyObject* tensor(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
 
 // ---- views --------------------------------------------------------------------------------------------------------
 bool views_plainly(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
-  if (kwnames || n < 1 || !is_tensor(args[0]) || recorder) return false;
+  if (kwnames || n < 1 || !is_tensor(args[0]) || recorder || trace) return false;
   Tensor* t = as_tensor(args[0]);
   return !t->weak && !is_batched(t) && !wanted(t) && !(grad_enabled && t->base && !refresh_view(t)) && !wanted(t);
 }

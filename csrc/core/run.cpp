@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "core/record.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 namespace dlcore {
 
@@ -86,6 +87,7 @@ bool raise_kernel_error(const char* kernel, const char* operation, const char* c
 }
 
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation) {
+  if (trace) trace_failed();  // of no operation
   try {
     if (bytes < kReleaseGil || recorder || hold_gil) {  // the recorder counts references
       launch(kernel, args);
@@ -466,7 +468,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
 }
 
 // The plan for a call, with a reference of its own: found, or made. Null with an error.
-static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
+Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
   Key key;
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
@@ -513,6 +515,11 @@ PyObject* run_and_keep(Function* f, PlanCache& plans, const Key& key, Tensor* x,
   return run_plan(f, plan, operands, nullptr);
 }
 
+PyObject* run_planned(Function* f, Plan* plan, Operands& operands) {
+  if (is_only_view(plan)) return as_object(planned_view(plan, operands.data[0]));
+  return run_plan(f, plan, operands, nullptr);
+}
+
 bool link_result(Function* f, Tensor* const* given, int n, PyObject* attrs, Tensor* out) {
   if (!read_signature(f)) return false;
   Operands operands(n), outputs(1);
@@ -534,6 +541,7 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
 
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
+  if (trace) return dispatch_traced(f, operands, attrs, out, lengths, n_groups);
   if (f->dynamic && recorder && !any_batched(operands.data, operands.n)) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;

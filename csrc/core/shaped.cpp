@@ -8,6 +8,7 @@
 #include "core/ref.h"
 #include "core/stand_in.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 #include <structmember.h>
 
@@ -44,7 +45,7 @@ PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   auto* s = reinterpret_cast<Shaped*>(self);
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   Key key;
-  const bool plain = !kwnames && n > 0 && is_tensor(args[0]) && !as_tensor(args[0])->weak &&
+  const bool plain = !kwnames && !trace && n > 0 && is_tensor(args[0]) && !as_tensor(args[0])->weak &&
                      !is_batched(as_tensor(args[0])) && add_arguments(key, args, n);
   if (!plain) return PyObject_Vectorcall(s->as.function, args, nargsf, kwnames);
   if (!read_signature(s->operation)) return nullptr;

@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "core/record.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 namespace dlcore {
 
@@ -158,6 +159,7 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) 
     t->array.strides[d] = stride;
     if (shape[d] != 0) stride *= shape[d];
   }
+  if (trace) trace_made(t);
   return t;
 }
 
@@ -195,6 +197,7 @@ Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* own
   t->array = array;
   t->buffer = b;
   t->device = device;
+  if (trace) trace_made(t);
   return t;
 }
 
@@ -244,6 +247,7 @@ Tensor* contiguous_copy(Tensor* t) {
 void bump(Tensor* t) {
   if (!t->buffer) return;
   ++t->buffer->version;
+  if (trace) trace_failed();
   if (recorder) record_written(t->buffer);
 }
 

@@ -11,6 +11,7 @@
 #include "core/indexing.h"
 #include "core/record.h"
 #include "core/tape.h"
+#include "core/traced.h"
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
@@ -271,6 +272,7 @@ static PyObject* item(PyObject* self, PyObject*) {
                         shape.get());
   }
   const char* reading = "a value is read back to the host (item, float, int or bool of a tensor)";
+  if (trace) trace_failed();
   if (recorder && !t->weak && !record_host_read(reading)) return nullptr;
   if (t->device != 0) {
     const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));

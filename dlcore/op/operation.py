@@ -26,11 +26,11 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-from dlcore._arguments import called
+from dlcore._arguments import renamed
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type, uint8
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
@@ -469,9 +469,9 @@ class Op:
             raise TypeError(f"{self.name}: the operation has no composite")
         asked = accepted(composite)
         if asked is None or asked == names:
-            return partial(called, self.name, composite)
-        chosen, name = [names.index(name) for name in asked], self.name
-        return lambda *args: called(name, composite, *[args[k] for k in chosen])
+            return _C.Traced(self.name, composite, composite, renamed)
+        chosen, run = [names.index(name) for name in asked], _C.Traced(self.name, composite, composite, renamed)
+        return lambda *args: run(*[args[k] for k in chosen])
 
     def refuse_gradient(self) -> NoReturn:
         """Raises AutogradError: nothing says what its gradient is."""

@@ -1,0 +1,22 @@
+// What a function made of operations does, as it is found out while it runs once (traced.cpp).
+#pragma once
+#include "core/plan.h"
+
+namespace dlcore {
+
+struct Trace;
+extern thread_local Trace* trace;  // of the call in this thread that is looked at; null: none
+
+// Called by the rest of the core while `trace` is set.
+void trace_failed();          // the call reads a value, or writes one: operations alone do not tell what it does
+void trace_made(Tensor* t);   // a new tensor that no operation made
+PyObject* dispatch_traced(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths,
+                          int n_groups);
+
+// run.cpp: the plan of a call, with a reference for the caller, and a call whose plan is known; null with an error.
+Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups);
+PyObject* run_planned(Function* f, Plan* plan, Operands& operands);
+
+bool init_traced(PyObject* module);
+
+}  // namespace dlcore
