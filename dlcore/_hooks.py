@@ -1,4 +1,4 @@
-"""Hooks on gradients: `Tensor.register_hook` and `Tensor.retain_grad`."""
+"""Hooks on gradients, `Tensor.register_hook` and `Tensor.retain_grad`, and the handle that every hook has."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["HookHandle", "register_hook", "retain_grad"]
 
 
 class HookHandle:
-    """What `Tensor.register_hook` returns: ``remove()`` takes the hook away, as the end of a ``with`` block does."""
+    """What `register_hook` and its like return: ``remove()``, or the end of a ``with`` block, takes the hook away."""
 
-    __slots__ = ("_entry", "_hooks")
+    __slots__ = ("_remove",)
 
-    def __init__(self, hooks: list[Any], entry: Any):
-        self._hooks, self._entry = hooks, entry
+    def __init__(self, remove: Callable[[], None]):
+        self._remove = remove
 
     def remove(self) -> None:
         """The hook is not called any more; nothing happens where it has been removed."""
-        self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
+        self._remove()
         _C.note_change()
 
     def __enter__(self) -> HookHandle:
@@ -39,7 +39,11 @@ def _add(t: Any, hook: Callable[[Any], Any], last: bool) -> HookHandle:
     entry = (output, hook, last)
     hooks.append(entry)
     _C.note_change()  # recorded steps look again whether the hooks of their parameters are the same
-    return HookHandle(hooks, entry)
+
+    def remove() -> None:
+        hooks[:] = [other for other in hooks if other is not entry]
+
+    return HookHandle(remove)
 
 
 def register_hook(t: Any, hook: Callable[[Any], Any]) -> HookHandle:

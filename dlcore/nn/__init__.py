@@ -26,6 +26,7 @@ from dlcore.nn.activations import (
     Threshold,
 )
 from dlcore.nn.attention import MultiheadAttention
+from dlcore.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList
 from dlcore.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dlcore.nn.dropout import Dropout1d, Dropout2d, Dropout3d
 from dlcore.nn.embedding import Embedding, EmbeddingBag
@@ -71,7 +72,7 @@ from dlcore.nn.losses import (
     TripletMarginLoss,
 )
 from dlcore.nn.min_gru import MinGRU
-from dlcore.nn.module import Module, ModuleDict, ModuleList, ParameterDict, ParameterList
+from dlcore.nn.module import Module
 from dlcore.nn.norm import (
     BatchNorm1d,
     BatchNorm2d,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dlcore.nn.layout import outside
 from dlcore.nn.module import Module
+from dlcore.nn.places import outside
 
 __all__ = ["Around", "watched_calls"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dlcore._arguments import instance
@@ -11,9 +9,9 @@ from dlcore._tensor import Tensor
 from dlcore.errors import ShapeError
 from dlcore.nn import activations, layers
 from dlcore.nn.module import Module
-from dlcore.ops.movement import permute
+from dlcore.nn.places import each, place, to_first, to_last
 
-__all__ = ["channels_last", "outside"]
+__all__ = ["channels_last"]
 
 M = TypeVar("M", bound=Module)
 
@@ -25,15 +23,6 @@ _ELEMENTWISE = (
     activations.Tanhshrink, activations.Threshold, layers.GELU, layers.Dropout, layers.Identity, layers.ReLU,
     layers.Sigmoid, layers.Tanh,
 )  # fmt: skip
-
-
-class _Place(threading.local):
-    """Whether the module that is running gets its images with the channels last."""
-
-    last = False
-
-
-_place = _Place()
 
 
 def channels_last(model: M) -> M:
@@ -86,17 +75,17 @@ class _Border:
         self.module, self.last = module, last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward, last, before = type(self.module).forward, self.last, _place.last
+        forward, last, before = type(self.module).forward, self.last, place.last
         if last and hasattr(self.module, "layout"):
             self._check(args, before)
         if last is before:
             return forward(self.module, *args, **kwargs)
-        turn, back = (_to_last, _to_first) if last else (_to_first, _to_last)
-        _place.last = last
+        turn, back = (to_last, to_first) if last else (to_first, to_last)
+        place.last = last
         try:
-            return _each(back, forward(self.module, *_each(turn, args), **_each(turn, kwargs)))
+            return each(back, forward(self.module, *each(turn, args), **each(turn, kwargs)))
         finally:
-            _place.last = before
+            place.last = before
 
     def _check(self, args: tuple[Any, ...], before: bool) -> None:
         """An image without a batch would be taken for signals."""
@@ -105,37 +94,3 @@ class _Border:
         for x in args[:1]:
             if axes and isinstance(x, Tensor) and x.ndim > 2 and x.ndim != axes + 2:
                 raise ShapeError(f"channels_last: {name}: x {x.shape} has {x.ndim} axes; {axes + 2} are taken, a batch")
-
-
-def outside(call: Callable[..., Any]) -> Callable[..., Any]:
-    """``call``, which gets and gives images (N, C, H, W) wherever it is called, as from outside of `channels_last`."""
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if not _place.last:
-            return call(*args, **kwargs)
-        _place.last = False
-        try:
-            return _each(_to_last, call(*_each(_to_first, args), **_each(_to_first, kwargs)))
-        finally:
-            _place.last = True
-
-    return called
-
-
-def _each(turn: Callable[[Tensor], Any], value: Any) -> Any:
-    """``value`` with the tensors in it, and in its tuples, lists and dicts, turned."""
-    if isinstance(value, Tensor):
-        return turn(value)
-    if type(value) in (tuple, list):
-        return type(value)(_each(turn, part) for part in value)
-    return {key: _each(turn, part) for key, part in value.items()} if type(value) is dict else value
-
-
-def _to_last(x: Tensor) -> Any:
-    """(N, C, H, W) -> (N, H, W, C), a view; what has fewer than 3 axes has no channels beside space."""
-    return permute(x, (0, *range(2, x.ndim), 1)) if x.ndim > 2 else x
-
-
-def _to_first(x: Tensor) -> Any:
-    """(N, H, W, C) -> (N, C, H, W), a view."""
-    return permute(x, (0, x.ndim - 1, *range(1, x.ndim - 1))) if x.ndim > 2 else x

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
-
-import numpy as np
+from typing import Any, NamedTuple, Self, TypeVar
 
 from dlcore import _C
-from dlcore._arguments import boolean, function, instance, operand, shown
+from dlcore._arguments import boolean, function, instance, shown
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._hooks import HookHandle
 from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor
-from dlcore.dtypes import DType, as_dtype, bool_
+from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
 from dlcore.errors import CaptureError
+from dlcore.nn.hooks import Hooks, hooked, registered
+from dlcore.nn.state import moved, values_for
 
-__all__ = ["Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList"]
+__all__ = ["Module", "device_of"]
+
+T = TypeVar("T")
 
 
 class _Slot(NamedTuple):
@@ -65,6 +68,7 @@ class Module(Recordable):
     not apply it, and it is no part of the model: its parameters, if it has any, are not the model's."""
     _excluded = Recordable._excluded | {"preprocessing", "_made_with", "_predictor"}  # in the list of members, too
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
+    _call_hooks: Hooks | None = None  # replaced, never changed
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # the arguments of the constructor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -83,8 +87,45 @@ class Module(Recordable):
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What ``forward`` returns."""
+        """What ``forward`` returns, or the hooks that are registered make of it."""
+        if self._call_hooks is not None:
+            return hooked(self, self._call_hooks, args, kwargs)
         return self.forward(*args, **kwargs)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:  # fmt: skip
+        """Call ``hook(module, args)`` before each ``forward``: what it returns, if not None, takes the place of args.
+
+        ``args`` is the tuple of arguments by place; one value that is no tuple is taken as the only one. With
+        ``with_kwargs`` it is ``hook(module, args, kwargs)``, which returns None or (args, kwargs). Otherwise as
+        :meth:`register_forward_hook`.
+        """
+        return registered(self, "before", hook, prepend, with_kwargs)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:  # fmt: skip
+        """Call ``hook(module, args, output)`` after each ``forward``: what it returns, if not None, is the output.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``. Hooks are called in their order, with
+        ``prepend`` before those that are there, whenever the module is called, and not by ``module.forward(x)``; the
+        handle's ``remove()`` ends it, as the end of a ``with`` block does.
+
+        A hook is a part of the model: gradients go through it, recorded steps and exported files hold its operations. A
+        step whose hook changes what was there before (appends to a list, fills a dict) is not recorded, and `fit` goes
+        on eagerly; one that writes into a tensor (``kept.copy_(output)``) is. Hooks that come or go make another
+        recording. Copies of the module have them, files that `dl.save` writes do not.
+
+        Raises TypeError for what cannot be called, CaptureError inside a recorded step.
+
+        >>> layer, shapes = nn.Linear(2, 3), []
+        >>> with layer.register_forward_hook(lambda module, args, output: shapes.append(output.shape)):
+        ...     y = layer(dl.ones(5, 2))
+        >>> shapes
+        [(5, 3)]
+        """
+        return registered(self, "after", hook, prepend, with_kwargs)
 
     # -- what is inside ----------------------------------------------------------------------------------------------
 
@@ -122,6 +163,49 @@ class Module(Recordable):
     def children(self) -> Iterator[Module]:
         """The modules that are held directly."""
         return (child for _, child in self.named_children())
+
+    def _member(self, name: str) -> Any:
+        """The tensor or module under a dotted name; None where there is none."""
+        for slot in self._members():
+            if slot.name == name:
+                return slot.value
+            if isinstance(slot.value, Module) and name.startswith(f"{slot.name}."):
+                found = slot.value._member(name[len(slot.name) + 1 :])
+                if found is not None:
+                    return found
+        return None
+
+    def _of_kind(self, name: str, kind: type[T], what: str, where: str) -> T:
+        """What is called ``name``, which is to be of a kind; AttributeError tells what there is else."""
+        found = self._member(instance(name, str, f"{where}: name", "a text"))
+        if isinstance(found, kind):
+            return found
+        has = f"no {short(name)!r}" if found is None else f"{shown(found)} as {short(name)!r}, which is no {what}"
+        raise AttributeError(f"{where}: {type(self).__name__} has {has}")
+
+    def get_submodule(self, name: str) -> Module:
+        """The module with this dotted name: ``model.get_submodule("blocks.0.attention")``; "" is the model itself.
+
+        Raises AttributeError where there is none. Plain lists and dicts, ModuleList among them, are no modules.
+
+        >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU()).get_submodule("1")
+        ReLU()
+        """
+        return self if name == "" else self._of_kind(name, Module, "module", "get_submodule")
+
+    def get_parameter(self, name: str) -> Parameter:
+        """The parameter with this dotted name: ``model.get_parameter("blocks.0.attention.qkv.weight")``.
+
+        Raises AttributeError where there is none.
+        """
+        return self._of_kind(name, Parameter, "parameter", "get_parameter")
+
+    def get_buffer(self, name: str) -> Tensor:
+        """The buffer with this dotted name. Raises AttributeError where there is none."""
+        found = self._of_kind(name, Tensor, "buffer", "get_buffer")
+        if any(found is buffer for buffer in self.buffers()):
+            return found
+        raise AttributeError(f"get_buffer: {type(self).__name__} has {short(name)!r}, which is no buffer")
 
     def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, with dotted names ("" for itself)."""
@@ -238,23 +322,39 @@ class Module(Recordable):
         if _C.is_recording():
             raise CaptureError("Module.to: a model cannot be moved or cast inside a recorded step")
         slots = [s for module in self.modules() for s in module._members() if isinstance(s.value, Tensor)]
-        moved = {id(s.value): _moved(s.value, dtype, device) for s in slots}
+        there = {id(s.value): moved(s.value, dtype, device) for s in slots}
         for slot in slots:
             fixed = isinstance(slot.container, tuple) and not isinstance(slot.value, Parameter)
-            if fixed and moved[id(slot.value)] is not slot.value:
+            if fixed and there[id(slot.value)] is not slot.value:
                 raise TypeError(f"Module.to: {slot.name} is in a tuple, which cannot be changed; keep it in a list")
         parameters = {id(s.value): s.value for s in slots if isinstance(s.value, Parameter)}
-        gradients = {key: None if p.grad is None else _moved(p.grad, dtype, device) for key, p in parameters.items()}
+        gradients = {key: None if p.grad is None else moved(p.grad, dtype, device) for key, p in parameters.items()}
         for key, p in parameters.items():
-            if moved[key] is not p:
+            if there[key] is not p:
                 p.grad = None
-                _C.rebind(p, moved[key])
+                _C.rebind(p, there[key])
                 p.grad = gradients[key]
         for slot in slots:
-            if not isinstance(slot.value, Parameter) and moved[id(slot.value)] is not slot.value:
-                slot.container[slot.key] = moved[id(slot.value)]
+            if not isinstance(slot.value, Parameter) and there[id(slot.value)] is not slot.value:
+                slot.container[slot.key] = there[id(slot.value)]
         _C.note_change()
         return self
+
+    def float(self) -> Self:
+        """Cast to float32, as ``to(dl.float32)`` does."""
+        return self.to(float32)
+
+    def double(self) -> Self:
+        """Cast to float64."""
+        return self.to(float64)
+
+    def half(self) -> Self:
+        """Cast to float16. For training in 16 bits there is `dl.autocast`, which keeps parameters in float32."""
+        return self.to(float16)
+
+    def bfloat16(self) -> Self:
+        """Cast to bfloat16."""
+        return self.to(bfloat16)
 
     def cpu(self) -> Self:
         """Move to the CPU."""
@@ -298,14 +398,8 @@ class Module(Recordable):
         if strict:
             problems += [f"missing: {short(name)}" for name in missing]
             problems += [f"unexpected: {short(name)}" for name in unexpected]
-        values = {name: _as_tensor(name, state[name]) for name in own if name in state}
-        for name, value in values.items():
-            if value.shape != own[name].shape:
-                problems.append(f"{short(name)}: shape {value.shape}, the model has {own[name].shape}")
-            elif lost := _lost(value, own[name].dtype):
-                problems.append(f"{short(name)}: {lost}")
-            elif not _writable(own[name]):
-                problems.append(f"{short(name)}: the model's tensor cannot be written to")
+        values, wrong = values_for(own, state)
+        problems += wrong
         if problems:
             more = [f"... and {len(problems) - 8} more"] if len(problems) > 8 else []
             raise ValueError(
@@ -358,62 +452,3 @@ class Module(Recordable):
 def device_of(module: Module) -> Device:
     """The device on which a module computes: that of its first parameter or buffer, else the default device."""
     return next((value.device for _, value, _ in module._own("", True)), None) or default_device()
-
-
-class ModuleList(list[Module]):
-    """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
-
-
-class ModuleDict(dict[str, Module]):
-    """Modules by name, for code that was written for PyTorch; a plain dict does the same in a Module.
-
-    >>> heads = nn.ModuleDict({"mean": nn.Linear(4, 1), "spread": nn.Linear(4, 1)})
-    >>> [name for name in heads]
-    ['mean', 'spread']
-    """
-
-
-class ParameterList(list[Parameter]):
-    """A list of parameters, for code that was written for PyTorch; a plain list does the same in a Module."""
-
-
-class ParameterDict(dict[str, Parameter]):
-    """Parameters by name, for code that was written for PyTorch; a plain dict does the same in a Module."""
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    """A value of a state dict; raises what `operand` raises."""
-    if isinstance(value, bool | int | float):
-        value = np.asarray(value)
-    found: Tensor = operand(value, "load_state_dict", name)
-    return found
-
-
-def _lost(value: Tensor, dtype: DType) -> str:
-    """Why ``value`` cannot be had in ``dtype``; nothing where it can, each number rounded at most."""
-    if value.dtype is dtype:
-        return ""
-    if value.dtype.is_float != dtype.is_float or bool_ in (value.dtype, dtype):
-        return f"dtype {value.dtype.name}, the model has {dtype.name}"
-    with no_grad():
-        there = value.astype(dtype)
-        wrong = value.isfinite() & ~there.isfinite() if dtype.is_float else there.astype(value.dtype) != value
-        count = int(wrong.sum().item())
-    return f"{count} of its numbers in {value.dtype.name} are beyond {dtype.name}, the model's dtype" if count else ""
-
-
-def _writable(t: Tensor) -> bool:
-    """Whether the elements of ``t`` have memory of their own, which may be changed."""
-    if t.device.type != "cpu":
-        return True
-    array = t.detach().numpy()
-    return array.flags.writeable and all(stride or n < 2 for n, stride in zip(array.shape, array.strides, strict=True))
-
-
-def _moved(old: Tensor, dtype: DType | None, device: Device | None) -> Tensor:
-    """``old`` on ``device`` in ``dtype``, without history: itself where nothing changes."""
-    cast = dtype is not None and old.dtype.is_float and old.dtype is not dtype
-    if not cast and (device is None or device is old.device):
-        return old
-    new = old.detach().astype(dtype) if cast else old.detach()
-    return new if device is None else new.to(device)

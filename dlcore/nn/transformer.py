@@ -19,8 +19,9 @@ from dlcore.dtypes import as_dtype, default_float
 from dlcore.errors import ShapeError
 from dlcore.nn import init
 from dlcore.nn.attention import MultiheadAttention
+from dlcore.nn.containers import ModuleList
 from dlcore.nn.layers import Dropout, Linear
-from dlcore.nn.module import Module, ModuleList
+from dlcore.nn.module import Module
 from dlcore.nn.norm import LayerNorm
 from dlcore.ops.activation import gelu, relu
 
