@@ -8,6 +8,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import nn, optim
+from dlcore.errors import DTypeError, ShapeError
 from dlcore.kernels.common import activations
 from dlcore.ops import _activations
 from dlcore.ops.matmul import linear, linear_backward
@@ -477,3 +478,51 @@ def test_containers_of_pytorch_hold_modules_and_parameters():
         assert step(x).tolist() == model(x).tolist()
     twin = copy.deepcopy(model)
     assert twin.heads["mean"].weight is not model.heads["mean"].weight and type(twin.heads) is nn.ModuleDict
+
+
+def test_parameters_as_one_vector_and_back():
+    model, other = Block(), Block()
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    assert vector.tolist() == np.concatenate([np.asarray(p.detach()).ravel() for p in model.parameters()]).tolist()
+    (vector * dl.arange(vector.size)).sum().backward()
+    at = 0
+    for p in model.parameters():
+        assert p.grad.reshape(-1).tolist() == list(range(at, at + p.size))
+        at += p.size
+    before = list(other.parameters())
+    nn.utils.vector_to_parameters(vector, other.parameters())
+    assert all(p is q for p, q in zip(before, other.parameters(), strict=True))
+    assert nn.utils.parameters_to_vector(other.parameters()).tolist() == vector.tolist()
+    vector.detach().zero_()
+    assert other.scale.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_recorded_steps_write_a_vector_into_parameters():
+    layer = nn.Linear(2, 1)
+    step = dl.capture(lambda v, x: (nn.utils.vector_to_parameters(v, layer.parameters()), layer(x))[1])
+    with dl.no_grad():
+        for k in range(4):
+            assert step(dl.full((3,), float(k)), dl.ones(1, 2)).tolist() == [[3.0 * k]]
+    assert step.recordings == 1, step.failure
+    layer.to(dl.float64)
+    nn.utils.vector_to_parameters(dl.full((3,), 0.5), layer.parameters())
+    assert layer.weight.dtype is dl.float64 and layer.bias.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda ps: nn.utils.vector_to_parameters(dl.zeros(4), ps), ShapeError, r"shape \(4,\), not \(3,\)"),
+        (lambda ps: nn.utils.vector_to_parameters(dl.zeros(3, 1), ps), ShapeError, r"shape \(3, 1\), not \(3,\)"),
+        (lambda ps: nn.utils.vector_to_parameters(dl.arange(3), ps), DTypeError, "vec is of dtype int64"),
+        (lambda ps: nn.utils.parameters_to_vector([]), ValueError, "there are no parameters"),
+        (lambda ps: nn.utils.parameters_to_vector([*ps, 1.0]), TypeError, "parameters_to_vector: parameter 2"),
+        (lambda ps: nn.utils.parameters_to_vector(3), TypeError, "parameters_to_vector: parameters"),
+    ],
+)
+def test_vectors_that_do_not_fit(call, error, text):
+    layer = nn.Linear(2, 1)
+    before = [p.tolist() for p in layer.parameters()]
+    with pytest.raises(error, match=text):
+        call(layer.parameters())
+    assert [p.tolist() for p in layer.parameters()] == before

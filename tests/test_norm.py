@@ -1,5 +1,6 @@
 """Normalisation in modules: state, modes, recorded steps, whole runs, wrong inputs."""
 
+import copy
 import re
 
 import numpy as np
@@ -253,6 +254,21 @@ def test_parametrised_steps_are_recorded(norm):
 
     (eager, state), (replayed, after) = run(False), run(True)
     assert eager == replayed and same(state, after)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_copies_have_parametrisations_of_their_own(norm):
+    layer = norm(nn.Linear(3, 2))
+    norm(layer, "bias", dim=0)
+    again, x = copy.deepcopy(layer).eval(), dl.ones(1, 3)
+    before = layer.eval()(x).tolist()
+    assert again(x).tolist() == before
+    nn.utils.parametrize.remove_parametrizations(again)
+    assert nn.utils.parametrize.is_parametrized(again, "bias") and isinstance(again.weight, nn.Parameter)
+    nn.utils.parametrize.remove_parametrizations(again, "bias")
+    assert type(again) is nn.Linear
+    close(again(x), before)
+    assert layer(x).tolist() == before and not isinstance(layer.weight, nn.Parameter)
 
 
 def test_saved_statistics_and_parametrisations_come_back(tmp_path):

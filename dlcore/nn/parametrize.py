@@ -9,6 +9,7 @@ An optimizer must be given the parameters after this.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from dlcore import _C
@@ -132,15 +133,27 @@ class _Parametrized:
     parametrizations: dict[str, Parametrization]
 
 
-def _parametrized_class(cls: type[Module]) -> type[Module]:
-    """A class of its own for one module, whose tensors are properties: it has no name that a file could hold."""
+def _parametrized_class(cls: type[Module], names: Iterable[str]) -> type[Module]:
+    """A class whose tensors of these names are properties. It has no name that a file could hold.
+
+    It is never changed, as copies of a module have it, too: with other names a module gets another class.
+    """
 
     class Parametrized(_Parametrized, cls):  # type: ignore[misc, valid-type]
         def __copy__(self) -> Self:
             raise TypeError(f"{cls.__name__}: copy.copy would share its parametrisations; use copy.deepcopy")
 
     Parametrized.__name__ = f"Parametrized{cls.__name__}"
+    for name in names:
+        setattr(Parametrized, name, _property(name))
     return Parametrized
+
+
+def _set_class(module: Module) -> None:
+    """The class that a module with these parametrisations has: its own where there are none."""
+    own = type(module).__mro__[2] if isinstance(module, _Parametrized) else type(module)
+    made = vars(module)["parametrizations"]
+    object.__setattr__(module, "__class__", _parametrized_class(own, made) if made else own)
 
 
 def _property(name: str) -> property:
@@ -172,12 +185,9 @@ def _install(module: Any, name: str, made: Parametrization, weight: Tensor) -> N
     for parameter in made.parameters():
         parameter.requires_grad = weight.requires_grad
     made.train(module.training)
-    if not isinstance(module, _Parametrized):
-        object.__setattr__(module, "__class__", _parametrized_class(type(module)))
-        module.parametrizations = {}
     object.__delattr__(module, name)
-    setattr(type(module), name, _property(name))
-    module.parametrizations[name] = made
+    module.parametrizations = {**vars(module).get("parametrizations", {}), name: made}
+    _set_class(module)
     _C.note_change()
 
 
@@ -249,11 +259,10 @@ def remove_parametrizations(module: Any, name: str = "weight", leave_parametrize
         value = made.original.detach()
     else:
         raise ValueError("remove_parametrizations: of several parameters none is the weight: leave_parametrized=True")
-    del module.parametrizations[name]
-    delattr(type(module), name)
+    module.parametrizations = {other: p for other, p in module.parametrizations.items() if other != name}
+    _set_class(module)
     if not module.parametrizations:
         del module.parametrizations
-        object.__setattr__(module, "__class__", type(module).__mro__[2])
     parameter = Parameter(value)
     parameter.requires_grad = trained
     setattr(module, name, parameter)
