@@ -137,7 +137,7 @@ struct Selected {
     for (; i + 16 <= n; i += 16, number = _mm512_add_epi32(number, _mm512_set1_epi32(16))) {
       const __m256i first = _mm512_maskz_cvtepi64_epi32(0xff, _mm512_loadu_si512(all + i));
       const __m256i second = _mm512_maskz_cvtepi64_epi32(0xff, _mm512_loadu_si512(all + i + 8));
-      const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+      const __m512i both = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(first), second, 1);
       const __m512i place = _mm512_sub_epi32(both, _mm512_set1_epi32(static_cast<int>(least)));
       const __mmask16 within = _mm512_cmplt_epu32_mask(place, _mm512_set1_epi32(static_cast<int>(width)));
       _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(within, place));
