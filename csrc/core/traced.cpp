@@ -399,8 +399,7 @@ PyObject* call_traced(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   if (!known) return call_first(f, key, given, args, nargsf, kwnames);
   if (const auto program = known->program) {
     PyObject* result = run(*program, given);
-    if (result || !is_kind_renamed()) return result;
-    PyErr_Clear();  // the error comes again, as one of the function's
+    if (result || !python_answers()) return result;
   }
   return call_named(f, args, nargsf, kwnames);
 }
