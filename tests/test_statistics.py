@@ -1,5 +1,6 @@
 """Functions made of reductions, scans and counts, against NumPy; what the table of operations cannot say."""
 
+import itertools
 import math
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_norms_of_nothing_but_zeros_have_the_gradient_0(p):
     assert np.isfinite(dl.grad(dl.norm(y, p), [y])[0]).all()
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.bool_, np.float32])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.bool_, np.float32, np.float64])
 @pytest.mark.parametrize("rows", [1, 3, 17, 70])
 def test_rows_of_any_length_are_reduced_exactly(dtype, rows):
     rng = np.random.default_rng(0)
@@ -190,3 +191,13 @@ def test_rows_of_any_length_are_reduced_exactly(dtype, rows):
             assert np.array_equal(y.sum(-1), b.sum(-1)), n
             if b.size:
                 assert np.array_equal(y.max(-1), b.max(-1)) and np.array_equal(y.argmax(-1), b.argmax(-1)), n
+
+
+@pytest.mark.parametrize("dtype", [dl.bfloat16, dl.float16])
+def test_rows_of_16_bit_floats_are_reduced_exactly(dtype):
+    rng = np.random.default_rng(0)
+    for rows, n in itertools.product((3, 33, 70), (1, 7, 15, 17, 33, 63, 64, 65, 100, 131, 257, 1025)):
+        a = rng.integers(-1, 2, (rows, n))  # sums of at most 256, which are exact
+        x = dl.tensor(a).to(dtype)
+        assert np.array_equal(x.sum(-1).to(dl.int64), a.sum(-1)), n
+        assert np.array_equal(x.amax(-1).to(dl.int64), a.max(-1)), n

@@ -10,7 +10,8 @@
 //                                          With a member kShortRows = true rows of a few elements are taken so too
 //   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
 //   merge(P&, const P&)                    with the partial result of later elements
-//   finish(P)                              the result, rounded once when it is stored
+//   finish(P)                              the result, rounded once when it is stored; where a member as_is() says so,
+//                                          the partial result itself
 // Long reductions are cut into chunks of kReductionChunk elements, by shape alone, and merged as a balanced tree. What
 // goes over the tiles is compiled once and calls an operation through pointers: one call a tile, whose cost is hidden.
 #ifndef DLCORE_COMMON_REDUCTION
@@ -152,13 +153,28 @@ template <class Op> static void merge_partial(const void* op, void* p, const voi
     static_cast<const Op*>(op)->merge(static_cast<P*>(p)[c], static_cast<const P*>(later)[c]);
 }
 template <class Op, class Out>
-static void finish_partial(const void* op, const void* p, int64_t w, void* out, int64_t stride) {
-  for (int64_t c = 0; c < w; ++c) {
-    const auto result = static_cast<const Op*>(op)->finish(static_cast<const typename Op::P*>(p)[c]);
-    Out* to = static_cast<Out*>(out) + c * stride;
-    if constexpr (std::is_same_v<std::remove_const_t<decltype(result)>, Out>) *to = result;
-    else store(to, static_cast<compute_t<Out>>(result));
-  }
+static void finish_partial(const void* op_, const void* p_, int64_t w, void* out, int64_t stride) {
+  const Op& op = *static_cast<const Op*>(op_);
+  const typename Op::P* p = static_cast<const typename Op::P*>(p_);
+  Out* to = static_cast<Out*>(out);
+  const auto each = [&](auto finish) {
+    const auto put = [&](int64_t c, int64_t at) DLCORE_MAP {
+      const auto result = finish(p[c]);
+      if constexpr (std::is_same_v<std::remove_const_t<decltype(result)>, Out>) to[at] = result;
+      else store(to + at, static_cast<compute_t<Out>>(result));
+    };
+    if constexpr (std::is_arithmetic_v<typename Op::P> && std::is_same_v<compute_t<Out>, Out>) {
+      if (stride == 1) {
+#pragma omp simd
+        for (int64_t c = 0; c < w; ++c) put(c, c);
+        return;
+      }
+    }
+    for (int64_t c = 0; c < w; ++c) put(c, c * stride);
+  };
+  if constexpr (requires { op.as_is(); })
+    if (op.as_is()) return each([](typename Op::P x) DLCORE_MAP { return x; });
+  each([&](typename Op::P x) DLCORE_MAP { return op.finish(x); });
 }
 
 // ---- tiles --------------------------------------------------------------------------------------------------------
@@ -177,10 +193,13 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
   input.block = axes.columns ? (input.direct ? 64 : kFetchRows) : kFoldBlock;
   input.blocks_per_run = (run + input.block - 1) / input.block;
 
-  const int64_t rows = run > 0 && run < kFoldBlock ? kFoldBlock / run : 1;  // what one block holds
-  const int64_t most = axes.columns ? (input.direct ? kTile : kFetchTile) : (rows < kTile ? rows : kTile);
-  const int64_t tile = width < most ? width : most;
   const int64_t blocks = input.blocks_per_run * axes.reduced.size();
+  // What one block holds of rows; where they lie side by side and are taken at once, four times as many a call.
+  const int64_t held = input.direct && blocks == 1 ? 4 * kFoldBlock : kFoldBlock;
+  const int64_t rows = run > 0 && run < held ? held / run : 1;
+  const int64_t whole = rows < 16 ? rows : rows & ~int64_t{15};  // rows are folded by batches of at most 16
+  const int64_t most = axes.columns ? (input.direct ? kTile : kFetchTile) : (whole < kTile ? whole : kTile);
+  const int64_t tile = width < most ? width : most;
   const int64_t block_elements = (run < input.block ? run : input.block) * tile;
   const int64_t chunk = block_elements > 0 && block_elements < kReductionChunk ? kReductionChunk / block_elements : 1;
   const int64_t chunks = blocks > chunk ? (blocks + chunk - 1) / chunk : 1;

@@ -101,10 +101,8 @@ template <class C_, class L_ = sum_t<C_>> struct Sum {
   }
   static L wide(const C* x) { return static_cast<L>(load(x)); }
   void merge(P& p, const P& q) const { p += q; }
-  P finish(P p) const {
-    if constexpr (std::is_integral_v<P>) return p;  // a division would take longer than a short row's sum
-    else return divisor == 1 ? p : p / divisor;
-  }
+  bool as_is() const { return divisor == 1; }  // a division would take longer than a short row's sum
+  P finish(P p) const { return p / divisor; }
 };
 
 // ---- max, min -----------------------------------------------------------------------------------------------------
