@@ -15,8 +15,9 @@
 //   by unpacking, squares transposed   226     418     428      378           403           154
 //   rows of B in runs, tall blocks     215     418     439      406           407           169
 //   the same, on a slower day            -       -     397      397             -             -
-//   A read once, C prefetched            -       -     416      415             -             -
-//   torch                              150     421     437      429           415           223
+//   A read once, C prefetched            -     420     437      437           413             -
+//   rows of A copied as they lie         -     422     442      440           416             -
+//   torch                              150     424     439      417           419           223
 //   float32                             92     110     107      103           108           109
 using Lanes = vec<int32_t>;
 constexpr int kByteRows = DLCORE_ISA == 4 ? 14 : DLCORE_ISA == 3 ? 6 : 4;
@@ -126,10 +127,23 @@ static void pack_bytes(const uint8_t* lines, int64_t stride, int64_t step, int c
   }
 }
 
+// The lanes of one line whose elements are adjacent, in their order, and zeros up to a whole vector.
+template <class Way> static void pack_line(const uint8_t* line, int64_t depth, int32_t* out, uint8_t flip) {
+  constexpr int L = kLanes<int32_t>, T = Way::kTerms, kBits = 32 / T;
+  int64_t q = 0;
+  for (; q + L <= depth / T; q += L) Way::read_line(line + T * q, flip, out + q);
+  for (; q % L || T * q < depth; ++q) {
+    uint32_t lane = 0;
+    for (int t = 0; t < T && T * q + t < depth; ++t) lane |= Way::term(line[T * q + t], flip) << t * kBits;
+    out[q] = static_cast<int32_t>(lane);
+  }
+}
+
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
 struct ByteTile {
-  const int32_t* a;  // [depth][rows]
+  const int32_t* a;  // lane q of row i is a[i * a_row + q * a_col]
+  int64_t a_row, a_col;
   const int32_t* b;  // [depth][kByteWidth]
   int64_t depth;     // lanes
   const int32_t *row, *column;  // what the sums of each row and of each column begin with
@@ -139,29 +153,34 @@ struct ByteTile {
 };
 
 template <class Way, int MR> static void byte_tile(const ByteTile& t) {
-  constexpr int L = kLanes<int32_t>, NV = kTileVectors;
+  constexpr int L = kLanes<int32_t>, NV = kTileVectors, kGroups = (MR + 2) / 3;
   Lanes sum[MR][NV];
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) sum[i][v] = vset(t.row[i]) + vload(t.column + v * L);
-  const int32_t* a = t.a;
+  const int64_t a_row = t.a_row, a_col = t.a_col;
+  const int32_t* a[kGroups];  // of three rows each: base + {0, 1, 2} strides are addressing modes
+#pragma GCC unroll 16
+  for (int g = 0; g < kGroups; ++g) a[g] = t.a + 3 * g * a_row;
   const int32_t* b = t.b;
   int32_t* c = t.c;
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i, c = hidden(c + t.c_row))
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) __builtin_prefetch(c + v * L, 1);
-  for (int64_t q = t.depth; q > 0; --q, a += MR, b += kByteWidth) {
+  for (int64_t q = t.depth; q > 0; --q, b += kByteWidth) {
     Lanes line[NV];
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) line[v] = vload(b + v * L);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-      const Lanes x = vset(a[i]);
+      const Lanes x = vset(a[i / 3][i % 3 * a_row]);
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) sum[i][v] = Way::add(sum[i][v], x, line[v]);
     }
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
   }
   c = t.c;
   const int64_t c_row = t.c_row;
@@ -189,12 +208,17 @@ template <class Way> struct ByteBlock {
   const uint8_t flip_a = Way::flip_a(p), flip_b = Way::flip_b(p);
   const int64_t u = Way::kTerms == 4 && flip_a ? 128 : 0, v = Way::kTerms == 4 && flip_b ? -128 : 0;
 
+  // Rows of A whose elements are adjacent are copied as they lie, an odd number of vectors apart lest they collide; of
+  // others, those of a tile lane by lane.
+  const bool by_rows = p.a_col == 1;
+  const int64_t pitch = by_rows ? ceil_div(depth, 2 * L) * 2 * L + L : depth;
+
   int64_t first_row(int64_t tile) const { return rows * tile / tiles; }  // counted from i0
   int64_t panel_size() const { return depth * kByteWidth + 32; }  // not a power of two: panels fall into different sets
 
   void run() const {
     const int64_t group = std::min(kGroupColumns, ceil_div(j1 - j0, kByteWidth) * kByteWidth);
-    Scratch<int32_t> a(rows * depth + L), row(rows), panels(group / kByteWidth * panel_size()), column(group);
+    Scratch<int32_t> a(rows * pitch + L), row(rows), panels(group / kByteWidth * panel_size()), column(group);
     for (int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += kByteDepth) {
       const int64_t k1 = std::min(k0 + kByteDepth, p.k);
       pack_a(k0, k1, a.get(), row.get());
@@ -213,15 +237,24 @@ template <class Way> struct ByteBlock {
   // The slice [k0, k1) of A, and what the sums of each row begin with.
   void pack_a(int64_t k0, int64_t k1, int32_t* to, int32_t* row) const {
     const int64_t lanes = ceil_div(k1 - k0, Way::kTerms);
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t), pitch = first_row(t + 1) - i;
-      int32_t* tile = to + i * depth;
-      pack_bytes<Way>(p.a + (i0 + i) * p.a_row + k0 * p.a_col, p.a_row, p.a_col, static_cast<int>(pitch), k1 - k0, tile,
-                      pitch, flip_a);
+    const uint8_t* a = p.a + i0 * p.a_row + k0 * p.a_col;
+    const Lanes ones = vset<int32_t>(0x01010101);  // of b'
+    const auto start = [&](int32_t sum) { return static_cast<int32_t>((k1 - k0) * u * v - v * sum); };
+    for (int64_t i = 0; by_rows && i < rows; ++i) {
+      pack_line<Way>(a + i * p.a_row, k1 - k0, to + i * pitch, flip_a);
+      Lanes sums = {};
+      for (int64_t q = 0; v && q < lanes; q += L) sums = Way::add(sums, vload(to + i * pitch + q), ones);
+      uint32_t sum = 0;
+      for (int l = 0; l < L; ++l) sum += static_cast<uint32_t>(sums[l]);
+      row[i] = start(static_cast<int32_t>(sum));
+    }
+    for (int64_t t = 0; !by_rows && t < tiles; ++t) {
+      const int64_t i = first_row(t), count = first_row(t + 1) - i;
+      int32_t* tile = to + i * pitch;
+      pack_bytes<Way>(a + i * p.a_row, p.a_row, p.a_col, static_cast<int>(count), k1 - k0, tile, count, flip_a);
       Lanes sum = {};
-      const Lanes ones = vset<int32_t>(0x01010101);  // of b'
-      for (int64_t q = 0; v && q < lanes; ++q) sum = Way::add(sum, vload(tile + q * pitch), ones);
-      for (int64_t r = 0; r < pitch; ++r) row[i + r] = static_cast<int32_t>((k1 - k0) * u * v - v * sum[r]);
+      for (int64_t q = 0; v && q < lanes; ++q) sum = Way::add(sum, vload(tile + q * count), ones);
+      for (int64_t r = 0; r < count; ++r) row[i + r] = start(sum[r]);
     }
   }
 
@@ -263,7 +296,8 @@ template <class Way> struct ByteBlock {
       for (int64_t r = 0; r < count; ++r)
         copy(c + r * p.c_row, part + r * kByteWidth, static_cast<size_t>(end - j) * sizeof(int32_t));
     };
-    ByteTile tile{a + i * depth, panel, ceil_div(k1 - k0, Way::kTerms), row + i, column, c, p.c_row, k0 > 0};
+    ByteTile tile{a + i * pitch, by_rows ? pitch : 1, by_rows ? 1 : count, panel, ceil_div(k1 - k0, Way::kTerms),
+                  row + i, column, c, p.c_row, k0 > 0};
     if (!whole) tile.c = part, tile.c_row = kByteWidth;
     if (!whole && k0 > 0) copy_rows([](int32_t* x, int32_t* y, size_t n) { __builtin_memcpy(y, x, n); });
     byte_tile_of<Way>(static_cast<int>(count), std::make_integer_sequence<int, kByteRows>())(tile);

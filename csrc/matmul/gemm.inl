@@ -8,6 +8,7 @@
 template <class T> constexpr int64_t kDepth = 2048 / static_cast<int64_t>(sizeof(T));
 constexpr int64_t kBlockRows = 384, kBlockColumns = 2048, kGroupColumns = 256;
 constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
+constexpr int64_t kLeastWork = 1 << 10;           // what one takes at least, be it empty
 constexpr int64_t kLargeWork = int64_t{1} << 26;  // and those of a product that is shared out in smaller parts
 
 // Scratch, a little of it on the stack: the pool's 20 ns are as much as a product of 8 x 8 matrices takes, and threads
@@ -311,8 +312,10 @@ template <class S> static int64_t blocks_wanted(int64_t work) {
   constexpr bool same = std::is_same_v<S, compute_t<S>>;
   const int threads = thread_count();
   if (threads == 1) return 1;
-  if (DLCORE_ISA == 4 && product_tiles() >= (same ? Tiles::mixed : Tiles::broad))
-    return std::min<int64_t>(work / (kBlockWork / 2), work < kLargeWork ? threads : 2 * threads);
+  const bool in_pairs = std::is_same_v<S, bfloat16_t> && multiplies_bfloat16();  // each takes half as long
+  if (DLCORE_ISA == 4 && (in_pairs || product_tiles() >= (same ? Tiles::mixed : Tiles::broad)))
+    return std::min<int64_t>(work / (in_pairs ? kBlockWork : kBlockWork / 2),
+                             work < kLargeWork ? threads : 2 * threads);
   return std::min<int64_t>(work / kBlockWork, 4 * threads);
 }
 
@@ -358,7 +361,7 @@ static void multiply_small(const Product<S>& p, int64_t begin, int64_t end, Plac
 
 // The same product for many matrices: place(p, entry) moves p to an entry of the batch.
 template <class S, class Place> static void gemm_batch(const Product<S>& p, int64_t batch, Place place) {
-  const int64_t work = work_of(p), wanted = blocks_wanted<S>(work * batch);
+  const int64_t work = std::max(work_of(p), kLeastWork), wanted = blocks_wanted<S>(work * batch);
   const Grid grid = cut(p, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch;
   parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {
