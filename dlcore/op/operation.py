@@ -27,7 +27,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
 from dlcore._arguments import renamed
@@ -35,9 +35,6 @@ from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type,
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
-
-if TYPE_CHECKING:
-    import inspect
 
 __all__ = ["REGISTRY", "Op", "as_given", "check_floating", "floating", "function", "operation", "widest"]
 
@@ -305,8 +302,6 @@ class Op:
     @property
     def python_signature(self) -> inspect.Signature:
         """That of the public function."""
-        import inspect  # costs milliseconds, which `import dlcore` has none to spare for
-
         found, optional, by_keyword = [], False, False
         for name, default, hint in self.signature.parameters:
             optional = optional or default is not REQUIRED
