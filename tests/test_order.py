@@ -121,6 +121,16 @@ def test_sets_are_numpys():
     assert dl.union1d(a, dl.tensor([0.5])).dtype.is_float
 
 
+def test_isin_of_evenly_spaced_integers():
+    """Whose products with a multiplier of the hash table (csrc/order/among.inl) are all alike: none takes long."""
+    first, second = (pow(m, -1, 2**64) for m in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93))
+    k = np.arange(100_000, dtype=np.uint64)
+    for tests in (k * 1134903170, k * first, np.concatenate([k * first, k * second])):  # a Fibonacci number, inverses
+        tests = tests.view(np.int64)
+        x = np.concatenate([tests[::7], tests[::7] + 1])
+        np.testing.assert_array_equal(dl.isin(dl.tensor(x), dl.tensor(tests)), np.isin(x, tests))
+
+
 def test_kthvalue_and_partitions():
     x = RNG.standard_normal((4, 9))
     for k in (1, 4, 9):

@@ -8,6 +8,10 @@
 #include "common/simd.inl"
 
 constexpr int64_t kAmongBlock = 1024, kAmongGrain = 16 * 1024;  // elements: 10 us of look-ups
+constexpr int64_t kMostSteps = 4;  // from place to place, for a key on average: random ones take less than 1
+// Any one sends some evenly spaced keys all to neighbouring places, as 2^64 / the golden ratio, the first, does with
+// multiples of a large Fibonacci number: 200,000 took minutes. Then the next one is tried.
+constexpr uint64_t kMultipliers[] = {0x9E3779B97F4A7C15u, 0xD6E8FEB86659FD93u, 0xC2B2AE3D27D4EB4Fu};
 constexpr int64_t kNoKey = std::numeric_limits<int64_t>::min();
 
 // Equal numbers have equal keys; of floats NaN alone has kNoKey.
@@ -50,22 +54,47 @@ struct HashTable {
   int64_t* places = room.get();
   int shift;
   uint64_t last;
+  uint64_t multiplier = 0;
   bool no_key = false;  // whether that is among the integers
 
   static int bits(int64_t count) {
     return 64 - __builtin_clzll(static_cast<uint64_t>(count) * (count < 16 * 1024 ? 4 : 2));
   }
   explicit HashTable(int64_t count)
-      : room(int64_t{1} << bits(count)), shift(64 - bits(count)), last((uint64_t{1} << bits(count)) - 1) {
+      : room(int64_t{1} << bits(count)), shift(64 - bits(count)), last((uint64_t{1} << bits(count)) - 1) {}
+
+  // False, with only some of the keys, where they took more than `left` steps to a place of their own.
+  bool hold(const Keys& keys, int64_t count, uint64_t factor, int64_t left) {
+    multiplier = factor;
     for (uint64_t i = 0; i <= last; ++i) places[i] = kNoKey;
+    keys.each(0, count, [&, this](int64_t, const int64_t* block, int64_t n) {
+      if (left < 0) return;
+      int64_t* const to = places;  // in registers: what is written may lie over anything
+      const uint64_t end = last;
+      const int by = shift;
+      uint64_t steps = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t key = block[i];
+        if (key == kNoKey) continue;
+        uint64_t at = home(by, factor, key);
+        for (; to[at] != key && to[at] != kNoKey; at = (at + 1) & end) ++steps;
+        to[at] = key;
+      }
+      left -= static_cast<int64_t>(steps);
+    });
+    return left >= 0;
+  }
+
+  static uint64_t home(int shift, uint64_t multiplier, int64_t key) {
+    return static_cast<uint64_t>(key) * multiplier >> shift;
+  }
+  // The place of a key, or the empty one where it belongs.
+  static int64_t* hashed(int64_t* places, int shift, uint64_t last, uint64_t multiplier, int64_t key) {
+    uint64_t at = home(shift, multiplier, key);
+    while (places[at] != key && places[at] != kNoKey) at = (at + 1) & last;
+    return places + at;
   }
 };
-// The place of a key, or the empty one where it belongs.
-static inline int64_t* hashed(int64_t* places, int shift, uint64_t last, int64_t key) {
-  uint64_t at = static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u >> shift;  // 2^64 / the golden ratio
-  while (places[at] != key && places[at] != kNoKey) at = (at + 1) & last;
-  return places + at;
-}
 
 // f(first, keys, n, out) for blocks of x, by several threads.
 template <class F> static void look_up(const Array& x, const Array& out, F&& f) {
@@ -104,19 +133,17 @@ static void is_among(const Args& a) {
     });
   }
   HashTable table(count);
-  keys.each(0, count, [&](int64_t, const int64_t* block, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-      if (block[i] == kNoKey) table.no_key = !is_float(tests.dtype);
-      else *hashed(table.places, table.shift, table.last, block[i]) = block[i];
-    }
-  });
+  table.no_key = low == kNoKey && !is_float(tests.dtype);
+  const bool spread = table.hold(keys, count, kMultipliers[0], kMostSteps * count) ||
+                      table.hold(keys, count, kMultipliers[1], kMostSteps * count);
+  if (!spread) table.hold(keys, count, kMultipliers[2], std::numeric_limits<int64_t>::max());
   look_up(x, out, [&](const int64_t* block, int64_t n, bool* to) {
     int64_t* const places = table.places;
-    const uint64_t last = table.last;
+    const uint64_t last = table.last, multiplier = table.multiplier;
     const int shift = table.shift;
     const bool no_key = table.no_key;
     for (int64_t i = 0; i < n; ++i)
-      to[i] = block[i] == kNoKey ? no_key : *hashed(places, shift, last, block[i]) == block[i];
+      to[i] = block[i] == kNoKey ? no_key : *HashTable::hashed(places, shift, last, multiplier, block[i]) == block[i];
   });
 }
 
