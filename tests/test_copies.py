@@ -86,6 +86,21 @@ def test_past_the_caches():
 # ---- by index -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [3, 255, 256, 1000, 1025, 3000])
+def test_rows_of_indices(length, dtype):
+    """Short ones share blocks of indices, long ones are cut; with as many or few places to choose from."""
+    for places in (length, 7, 20_000):
+        x, index = drawn((9, places), dtype), RNG.integers(-places, places, (9, length))
+        found = dl.tensor(x).take_along_dim(dl.tensor(index), -1)
+        np.testing.assert_array_equal(found, np.take_along_axis(x, index, -1))
+    order = RNG.permuted(np.broadcast_to(np.arange(length), (9, length)), axis=-1)
+    wanted = drawn((9, length), dtype)
+    np.put_along_axis(wanted, order, source := drawn((9, length), dtype), -1)
+    written = dl.zeros((9, length), dtype=dl.tensor(source).dtype).scatter(-1, dl.tensor(order), dl.tensor(source))
+    np.testing.assert_array_equal(written, wanted)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.int8])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(3, 120, 70), (1, 90_001, 1), (257, 1, 129), (2, 2, 20_000), (40_000, 2, 1)])

@@ -155,7 +155,9 @@ static void gather(const Args& a) {
   with_bits(x.dtype, [&]<class T>() {
     const T* from = x.as<const T>();
     T* to = out.as<T>();
-    rows.each<true>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { to[i] = from[at]; });
+    rows.blocks(indices, [=](int64_t first, const int64_t* places, int64_t n, int64_t base) {
+      gather_numbers(to + first, from + base, places, n);
+    });
   });
   indices.check();
 }
@@ -196,7 +198,7 @@ template <Fold fold, class A> static A neutral() {
 template <Fold fold, class A, class T>
 static void fold_into(A* to, int64_t size, const T* src, Indices& indices, const IndexRows& rows) {
   for (int64_t i = 0; i < size; ++i) to[i] = neutral<fold, A>();
-  rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP {
+  rows.each(indices, [=](int64_t i, int64_t at) DLCORE_MAP {
     to[at] = folded<fold, A>(to[at], load(src + i));
   });
   indices.check();

@@ -84,14 +84,27 @@ static inline void take_rows(char* out, const char* x, const int64_t* positions,
   }
 }
 
+// n elements at `positions`. Those of 4 bytes two to a store: one an element would take longer than finding them.
+template <class T> static inline void gather_numbers(T* to, const T* from, const int64_t* positions, int64_t n) {
+  int64_t i = 0;
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 4 <= n; i += 4) {
+      const int64_t* p = positions + i;
+      const uint64_t pairs[] = {from[p[0]] | static_cast<uint64_t>(from[p[1]]) << 32,
+                                from[p[2]] | static_cast<uint64_t>(from[p[3]]) << 32};
+      memcpy(to + i, &pairs[0], 8);
+      memcpy(to + i + 2, &pairs[1], 8);
+    }
+  }
+  for (; i < n; ++i) to[i] = from[positions[i]];
+}
+
 // n rows of b.inner elements, at `positions`.
 static inline void take_some(char* out, const char* x, const int64_t* positions, int64_t n, const Blocks& b,
                              DType dtype, bool streaming) {
   if (b.inner > 1) return take_rows(out, x, positions, n, b.inner * item_size(dtype), streaming);
   with_bits(dtype, [&]<class T>() {
-    const T* from = reinterpret_cast<const T*>(x);
-    T* to = reinterpret_cast<T*>(out);
-    for (int64_t i = 0; i < n; ++i) to[i] = from[positions[i]];
+    gather_numbers(reinterpret_cast<T*>(out), reinterpret_cast<const T*>(x), positions, n);
   });
 }
 
@@ -160,11 +173,18 @@ struct IndexRows {
   LoopNest<2> outer;
   int64_t length, stride;  // of the innermost axis; the stride is that of x
   int64_t along;           // the stride of x along the indexed axis
+  int64_t reach;           // elements of x from which a row of indices takes; 0 where they do not lie side by side
+  const char* data;        // of x
+  int64_t item;            // bytes of its elements
   int64_t size;            // elements of x
   bool apart;              // whether rows of the index lead to different places of x, whatever the indices are
 
   IndexRows(const Array& index, const Array& x, int64_t axis)
-      : along(x.strides[axis]), size(x.size()), apart(axis == index.ndim - 1) {
+      : along(x.strides[axis]),
+        data(x.as<const char>()),
+        item(item_size(x.dtype)),
+        size(x.size()),
+        apart(axis == index.ndim - 1) {
     int64_t strides[kMaxDims], dense = 1;
     for (int d = index.ndim - 1; d >= 0; --d) {
       strides[d] = dense;
@@ -176,17 +196,25 @@ struct IndexRows {
     const LoopAxis<2> inner = outer.count ? outer.pop() : LoopAxis<2>{1, {1, 0}};
     length = inner.length;
     stride = inner.strides[kX];
+    reach = stride == 0 && along == 1 ? x.shape[axis] : 0;
   }
-  // f(i, place in x) for every index i, on several threads. Unless x is only read, what is done at one place is done in
-  // the order of the indices.
-  template <bool only_reads, class F> void each(Indices& indices, F&& f) const {
+  // f(first, places in x less base, n, base) for every block of indices, on several threads.
+  template <class F> void blocks(Indices& indices, F&& f) const {
+    using Body = std::remove_reference_t<F>;
+    if (outer.size() * length == 0) return;
+    each_row(indices, {&f, [](const void* body, int64_t first, const int64_t* places, int64_t n, int64_t base) {
+      (*static_cast<const Body*>(body))(first, places, n, base);
+    }, nullptr}, kIndexGrain);
+  }
+  // f(i, place in x) for every index i, on several threads. What is done at one place is done in the order of the
+  // indices.
+  template <class F> void each(Indices& indices, F&& f) const {
     using Body = std::remove_reference_t<F>;
     const int64_t n = outer.size() * length;
     if (n == 0) return;
-    Loops loops = {&f, [](const void* body, int64_t first, const int64_t* places, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) (*static_cast<const Body*>(body))(first + i, places[i]);
+    Loops loops = {&f, [](const void* body, int64_t first, const int64_t* places, int64_t n, int64_t base) {
+      for (int64_t i = 0; i < n; ++i) (*static_cast<const Body*>(body))(first + i, base + places[i]);
     }, nullptr};
-    if constexpr (only_reads) return each_row(indices, loops, kIndexGrain);
     loops.some = [](const void* body, int64_t first, int64_t low, const Selected& s, int64_t n) {
       for (int64_t i = 0; i < n; ++i) (*static_cast<const Body*>(body))(first + s.numbers[i], low + s.places[i]);
     };
@@ -197,7 +225,7 @@ struct IndexRows {
  private:
   struct Loops {  // over a block of indices, from number `first` on
     const void* body;
-    void (*all)(const void* body, int64_t first, const int64_t* places, int64_t n);
+    void (*all)(const void* body, int64_t first, const int64_t* places, int64_t n, int64_t base);
     void (*some)(const void* body, int64_t first, int64_t low, const Selected&, int64_t n);
   };
 
@@ -205,8 +233,8 @@ struct IndexRows {
   void each_row(Indices& indices, const Loops& loops, int64_t cut) const {
     const int64_t some = length < kIndexGrain ? kIndexGrain / length * length : cut;
     parallel_ranges(outer.size() * length, some, [&](int64_t begin, int64_t end) {
-      each_block(indices, begin, end, [&](int64_t first, const int64_t* places, int64_t count) {
-        loops.all(loops.body, first, places, count);
+      each_block(indices, begin, end, [&](int64_t first, const int64_t* places, int64_t count, int64_t base) {
+        loops.all(loops.body, first, places, count, base);
       });
     });
   }
@@ -216,33 +244,43 @@ struct IndexRows {
     parallel_for(parts, [&](int64_t part) {
       const int64_t low = size * part / parts, high = size * (part + 1) / parts;
       Selected selected;
-      each_block(indices, 0, n, [&](int64_t first, const int64_t* places, int64_t count) {
-        if (parts == 1) return loops.all(loops.body, first, places, count);
-        loops.some(loops.body, first, low, selected, selected.find(places, count, low, high));
+      each_block(indices, 0, n, [&](int64_t first, const int64_t* places, int64_t count, int64_t base) {
+        if (parts == 1) return loops.all(loops.body, first, places, count, base);
+        loops.some(loops.body, first, low, selected, selected.find(places, count, low - base, high - base));
       });
     });
   }
-  // f(first, places in x, n) for the indices [begin, end), n of at most kIndexBlock; until one is out of range.
+  // f(first, places in x less base, n, base) for the indices [begin, end), n of at most kIndexBlock; until one is out
+  // of range.
   template <class F> void each_block(Indices& indices, int64_t begin, int64_t end, F&& f) const {
     int64_t places[kIndexBlock];
     const int64_t row = begin / length;
     LoopCursor<2> at(outer, outer.count, row);
-    for (int64_t block = begin, j = begin - row * length; block < end; block += kIndexBlock) {
-      const int64_t n = std::min(kIndexBlock, end - block);
+    for (int64_t block = begin, j = begin - row * length, n; block < end; block += n) {
+      n = std::min(kIndexBlock, end - block);
+      if (reach > 0 && length >= kIndexBlock / 4) n = std::min(n, length - j);  // so that a block is of one row
       if (!indices.find(block, block + n, places)) return;
+      if (reach > 0 && n <= length - j) {
+        const int64_t base = at.offsets[kX];
+        if (reach <= 4 * n)  // most lines will be needed, which the processor cannot foresee
+          for (int64_t b = 0; b < reach * item; b += 64) __builtin_prefetch(data + base * item + b);
+        f(block, places, n, base);
+        if ((j += n) == length) j = 0, at.next();
+        continue;
+      }
       for (int64_t i = 0; i < n;) {
         const int64_t count = std::min(length - j, n - i);
         find_places(places + i, at.offsets[kX] + j * stride, count);
         i += count, j += count;
         if (j == length) j = 0, at.next();
       }
-      f(block, places, n);
+      f(block, places, n, 0);
     }
   }
   // From positions along the axis to places in x, of n indices of one row.
   void find_places(int64_t* places, int64_t base, int64_t n) const {
     const int64_t between = stride, step = along;
-    if (between == 0 && step == 1) {  // along the last axis
+    if (reach > 0) {
       for (int64_t j = 0; j < n && base != 0; ++j) places[j] += base;
     } else {
       for (int64_t j = 0; j < n; ++j) places[j] = base + j * between + places[j] * step;
@@ -262,6 +300,6 @@ template <class T> static void round_row(T* to, const float* from, int64_t n) {
 // sums[index[i, j, ...], j, ...] += src[i, j, ...], in the order of the indices
 template <class A, class T>
 static inline void add_indexed(A* sums, const T* src, Indices& indices, const IndexRows& rows) {
-  rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { sums[at] = sum_of(sums[at], load(src + i)); });
+  rows.each(indices, [=](int64_t i, int64_t at) DLCORE_MAP { sums[at] = sum_of(sums[at], load(src + i)); });
   indices.check();
 }

@@ -18,7 +18,7 @@ static void scatter_onto(const Args& a) {
     with_bits(out.dtype, [&]<class T>() {
       T* to = out.as<T>();
       const T* from = src.as<const T>();
-      rows.each<false>(indices, [=](int64_t i, int64_t at) DLCORE_MAP { to[at] = from[i]; });
+      rows.each(indices, [=](int64_t i, int64_t at) DLCORE_MAP { to[at] = from[i]; });
     });
     return indices.check();
   }
