@@ -187,11 +187,13 @@ def gemm(load: Load, results: Path) -> str:
         best = [_best(m, engines) for engines in ways.values()]
         cells = ["" if e is None else _median(m, e, "GFLOP/s") for e in best]
         ratios.append((m.threads, _ratio(m, "dlcore", [e for e in best if e])))
-        rows.append([m.shape, str(m.threads), *cells, _median(m, "dlcore", "GFLOP/s"), _times(ratios[-1][1])])
+        shape, _, sums = m.shape.partition(" dlcore.")
+        dtype = f"int8, sums {sums}" if sums else m.dtype
+        rows.append([shape, dtype, str(m.threads), *cells, _median(m, "dlcore", "GFLOP/s"), _times(ratios[-1][1])])
     for threads in sorted({t for t, _ in ratios}):
         mean = statistics.geometric_mean(ratio for t, ratio in ratios if t == threads and ratio)
-        rows.append(["geometric mean", str(threads), "", "", "", _times(mean)])
-    return _table(["operands (GFLOP/s)", "threads", *ways, "dlcore", "dlcore over the better"], rows)
+        rows.append(["geometric mean", "", str(threads), "", "", "", _times(mean)])
+    return _table(["operands (GFLOP/s)", "dtype", "threads", *ways, "dlcore", "dlcore over the better"], rows)
 
 
 def rows(load: Load, results: Path) -> str:

@@ -7,7 +7,7 @@ from bench import layers, memory, recurrent, sequences
 from dlcore._selection import selected
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.machine import cache_bytes
-from dlcore.dtypes import float32
+from dlcore.dtypes import bfloat16, float16, float32, float64
 
 RECORDED = "dlcore recorded"
 TORCH = ("torch", "torch fused", "torch compile")
@@ -286,15 +286,23 @@ def _operations() -> tuple[Timed, ...]:
     return (*calls, *(Timed(known[name], "GB/s", (Goal(goal),)) for name, goal in GOALS.items()))
 
 
-def _gemm() -> tuple[Timed, ...]:
-    found = cases(selected(["matmul"]), [float32], ["forward"])
+SQUARES = {float64: (256, 1024), bfloat16: (64, 512, 1024), float16: (256,)}  # which of them beside float32
+
+
+def _gemm() -> Iterator[Timed]:
+    """Products in float32 and of bytes, and a few of each kind in other dtypes."""
     goal = Goal(0.97, ("torch", "torch out", "numpy", "numpy out"))
-    return tuple(Timed(c, "GFLOP/s", (goal,)) for c in found if all(len(s.shape) == 2 for s in c.specs))
+    for dtype in (float32, *SQUARES):
+        for case in cases(selected(["matmul"]), [dtype], ["forward"]):
+            workload = case.workload
+            others = not workload.attrs and (workload.dtypes or case.results[0].shape[0] in SQUARES.get(dtype, ()))
+            if dtype is float32 or others:
+                yield Timed(case, "GFLOP/s", (goal,), turn=0.5)
 
 
 SUITES = {
-    "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm(), "cnn": CNN,
-    "conv": _layers(), "pools": _others(), "recurrent": _recurrent(), "gpt": GPT,
+    "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": tuple(_gemm()),
+    "cnn": CNN, "conv": _layers(), "pools": _others(), "recurrent": _recurrent(), "gpt": GPT,
     "attention": tuple(_attention()), "embedding": tuple(_embedding()),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from dlcore._selection import load, selected
 from dlcore.bench import show
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.results import Results, changes, drift
-from dlcore.bench.session import Measurement, Session, Timing, _difference
+from dlcore.bench.session import Measurement, Session, Timing, _difference, _far_behind
 from dlcore.cli import main
 from dlcore.dtypes import bfloat16, float32, int64
 from dlcore.op import REGISTRY, Input, Op, Workload
@@ -97,6 +97,20 @@ def test_work_is_the_row_s_cost_and_operands_are_as_described():
 
     labels = Case(REGISTRY["take"], Workload((Input((4, 2)), Input((90,), 1, 4, int64)), (0,)), float32).arrays()[1]
     assert labels.dtype == np.int64 and set(labels.tolist()) == {1, 2, 3}
+
+
+def test_who_takes_ten_turns_and_ten_times_as_long_is_timed_once():
+    assert _far_behind([(0.5, 0.5)], [(0.01, 0.01)], 0.04)
+    assert not _far_behind([], [(0.01, 0.01)], 0.04), "not yet timed"
+    assert not _far_behind([(0.3, 0.3)], [(0.01, 0.01)], 0.04), "less than ten turns"
+    assert not _far_behind([(0.5, 0.5)], [(0.4, 0.4)], 0.04), "slow for all"
+
+
+def test_operands_of_batches_keep_their_layout():
+    case = Case(REGISTRY["matmul"], Workload(((3, 4, 5), Input((3, 5, 6), transposed=True))), float32)
+    with Session([], threads=1) as made:
+        path = made._requests(case, "warm")["dlcore"]["arrays"][1]
+        assert path["transposed"] and np.load(path["path"]).shape == (3, 6, 5)
 
 
 def test_families_and_names_that_do_not_exist_are_named():

@@ -141,8 +141,8 @@ class Dlcore(Engine):
 
             array = array.view(ml_dtypes.bfloat16)
         made = self.lib.tensor(array, device=self.device)
-        if array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous:
-            made = self.lib.tensor(array.T, device=self.device).T
+        if array.ndim > 1 and not array.flags.c_contiguous and array.swapaxes(-1, -2).flags.c_contiguous:
+            made = self.lib.tensor(array.swapaxes(-1, -2), device=self.device).mT
         made.requires_grad = leaf
         return made
 
@@ -387,7 +387,7 @@ def load(described):
     if described is None or "value" in described:
         return None if described is None else described["value"]
     array = np.load(described["path"])
-    return (array.T if described["transposed"] else array), described["dtype"]
+    return (array.swapaxes(-1, -2) if described["transposed"] else array), described["dtype"]
 
 
 class SnippetStatement(Statement):

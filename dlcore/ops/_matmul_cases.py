@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import INTEGERS, bfloat16, bool_, float32, float64, int8, int16, int32, uint8
+from dlcore.dtypes import INTEGERS, DType, bfloat16, bool_, float16, float32, float64, int8, int16, int32, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Workload
 from dlcore.ops._workloads import on_gpu
@@ -18,6 +18,15 @@ __all__ = ["WIDE", "error_inputs", "samples", "workloads"]
 _SQUARE = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048)]
 _SKINNY = [(64, 128, 64), (128, 256, 784), (128, 10, 128), (8, 1024, 1024), (4096, 64, 64), (2048, 2048, 32)]
 _SKINNY += [(64, 64, 4096)]
+_SKINNY_TOO = {  # in other dtypes than float32
+    (128, 256, 784): (bfloat16,), (8, 1024, 1024): (float64, bfloat16, float16), (4096, 64, 64): (float64, bfloat16),
+    (2048, 2048, 32): (float64, bfloat16),
+}  # fmt: skip
+# Batches, as (entries, M, N, K): squares, and attention's scores and their product with the values.
+_BATCHES = [(8192, 4, 4, 4), (2048, 8, 8, 8), (512, 16, 16, 16), (256, 32, 32, 32), (64, 64, 64, 64)]
+_BATCHES += [(32, 100, 100, 100)]
+_BATCHES_TOO = {8: (float64, bfloat16), 32: (float64,), 64: (bfloat16,)}
+_ATTENTION = [((64, 64, 64, 32), "NT"), ((64, 64, 32, 64), "NN")]
 WIDE = (4096, 4096)
 
 
@@ -25,6 +34,14 @@ def _sized(m: int, n: int, k: int, layout: str = "NN", **rest: Any) -> Workload:
     """``layout``: T where an operand is stored transposed."""
     a, b = (Input(s, transposed=c == "T") for s, c in zip(((m, k), (k, n)), layout, strict=True))
     return Workload((a, b), **rest)
+
+
+def _batch(sizes: tuple[int, int, int, int], layout: str = "NN", dtypes: tuple[DType, ...] = ()) -> Workload:
+    """Many small products, of which each has its own operands."""
+    entries, m, n, k = sizes
+    shapes = zip(((entries, m, k), (entries, k, n)), layout, strict=True)
+    operands = tuple(Input(s, transposed=c == "T") for s, c in shapes)
+    return Workload(operands, why="batch", dtypes=(float32, *dtypes), devices=("cpu",))
 
 
 def _of_bytes(workload: Workload) -> Workload:
@@ -108,11 +125,19 @@ def workloads() -> Iterator[Workload]:
     for shape in _SQUARE:
         yield _sized(*shape, why="square", quick="forward" if shape[0] in (64, 512) else "")
     for shape in _SKINNY:
-        yield _sized(*shape, why="skinny", dtypes=(float32,))
+        yield _sized(*shape, why="skinny", dtypes=(float32, *_SKINNY_TOO.get(shape, ())))
     for layout in ("NT", "TN"):
         for shape in (*_SQUARE[1:5], _SKINNY[1], _SKINNY[3]):
             yield _sized(*shape, layout, why=layout, dtypes=(float32,))
     yield _sized(1023, 1025, 1021, why="ragged", dtypes=(float32,))
+    for layout in ("NN", "NT"):
+        yield _sized(1, 1024, 1024, layout, why="row", dtypes=(bfloat16,))
+    for sizes in _BATCHES:
+        yield _batch(sizes, dtypes=_BATCHES_TOO.get(sizes[-1], ()))
+    for sizes in _BATCHES[:3:2]:
+        yield _batch(sizes, "NT")
+    for sizes, layout in _ATTENTION:
+        yield _batch(sizes, layout, (bfloat16,))
     for m, n, k in (*_SQUARE[2:5], (128, 256, 784), (8, 1024, 1024)):
         for layout in ("NN", "NT"):
             yield _of_bytes(_sized(m, n, k, layout, why="bytes"))
