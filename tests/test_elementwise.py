@@ -203,6 +203,93 @@ def test_powers_of_the_base_have_exact_logarithms():
         assert dl.log2(binary).tolist() == list(range(-140, 128))
 
 
+def error_of(found, wanted):
+    """The largest error in units of the last place of `wanted`, long doubles; infinities must be the same ones."""
+    with np.errstate(over="ignore"):
+        rounded = wanted.astype(found.dtype)
+    sure = np.isfinite(rounded)
+    np.testing.assert_array_equal(found[~sure], rounded[~sure])
+    place = abs(rounded[sure] - np.nextafter(rounded[sure], 0)).astype(np.longdouble)
+    place = np.maximum(place, np.finfo(found.dtype).smallest_subnormal)
+    return float((abs(found[sure] - wanted[sure]) / place).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "most"), [("log", 1.3), ("log2", 2), ("log10", 2), ("exp", 1.1), ("exp2", 1.1), ("logsigmoid", 3)]
+)
+def test_errors_all_over_the_range(name, most, dtype):
+    """Every place of the tables that logarithms and exponentials are looked up in, of numbers of any size."""
+    info, rng = np.finfo(dtype), np.random.default_rng(0)
+    if name.startswith("log"):
+        sizes = np.concatenate([np.zeros(6), rng.integers(info.minexp - info.nmant, info.maxexp, 14)])
+        x = np.ldexp(np.linspace(0.71, 1.42, 1500), sizes.astype(int)[:, None])
+    else:
+        edge = info.maxexp * (1 if name == "exp2" else math.log(2))
+        x = np.concatenate([np.linspace(-1.2 * edge, 1.1 * edge, 9000), np.linspace(-2, 2, 9000)])
+    x = x.astype(dtype).ravel()
+    wide = x.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        wanted = -np.logaddexp(-wide, 0) if name == "logsigmoid" else getattr(np, name)(wide)
+    assert error_of(getattr(dl, name)(dl.tensor(x)).numpy(), wanted) < most
+
+
+def test_errors_of_the_error_function():
+    x = np.linspace(-4.2, 4.2, 20_001).astype(np.float32)
+    wanted = np.array([math.erf(v) for v in x], np.longdouble)
+    assert error_of(dl.erf(dl.tensor(x)).numpy(), wanted) < 2
+
+
+def powers(a, b):
+    with np.errstate(all="ignore"):
+        return np.power(a.astype(np.longdouble), b.astype(np.longdouble))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_errors_of_powers(dtype):
+    """Bases of any size, also close to 1, with exponents up to where results overflow and vanish."""
+    info, rng, n = np.finfo(dtype), np.random.default_rng(0), 8000
+    for size, most in ((1e-3, 1), (0.5, 3 if dtype == "float64" else 1), (info.maxexp - 3, 1)):
+        a = np.exp2(rng.uniform(-size, size, n)).astype(dtype)
+        logarithm = np.log2(a.astype(np.longdouble))
+        target = rng.uniform(info.minexp - info.nmant - 3, info.maxexp + 2, n) * rng.choice([1, 1, 1e-2], n)
+        b = (target / np.where(logarithm == 0, 1, logarithm)).astype(dtype)
+        assert error_of(dl.pow(dl.tensor(a), dl.tensor(b)).numpy(), powers(a, b)) < most
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_of_special_numbers_beside_others(dtype):
+    info = np.finfo(dtype)
+    whole = 2.0**info.nmant
+    near = [whole, whole + 1, 2 * whole, 2 * whole + 2, info.max, info.tiny / 4, info.smallest_subnormal]
+    near += [1 - info.epsneg, 1 + info.eps]
+    values = np.array([0, 1, 2, 3, 0.5, 1.5, 101, 150, 1075, 1e4, math.inf, math.nan, *near], dtype)
+    values = np.concatenate([values, -values])
+    a, b = (v.ravel() for v in np.broadcast_arrays(values[:, None], values))
+    wanted = powers(a, b)
+    found = dl.pow(dl.tensor(a), dl.tensor(b)).numpy()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    known = ~np.isnan(wanted)
+    np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(wanted[known]))
+    assert error_of(found[known], wanted[known]) <= 1
+    for k in range(0, len(a), 37):  # what an element gets does not depend on its neighbours
+        alone = dl.pow(dl.tensor(a[[k, k]]), dl.tensor(b[[k, k]])).numpy()
+        np.testing.assert_array_equal(alone, found[[k, k]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_at_any_length_and_stride(dtype):
+    rng = np.random.default_rng(0)
+    a, b = dl.tensor(rng.uniform(0.5, 2, 134).astype(dtype)), dl.tensor(rng.uniform(-3, 3, 134).astype(dtype))
+    whole = dl.pow(a, b).numpy()
+    for n in range(1, 68):
+        np.testing.assert_array_equal(dl.pow(a[:n], b[:n]).numpy(), whole[:n])
+        np.testing.assert_array_equal(dl.pow(a[: 2 * n : 2], b[: 2 * n : 2]).numpy(), whole[: 2 * n : 2])
+        there = a[:n] + 0
+        there **= b[:n]
+        np.testing.assert_array_equal(there.numpy(), whole[:n])
+
+
 def test_the_logarithm_of_gamma_is_right_near_its_zeros():
     gamma, zeta = 0.5772156649015329, 1.6449340668482264
     for dtype, bound in (("float32", 2e-7), ("float64", 4e-16)):

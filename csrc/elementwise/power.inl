@@ -1,5 +1,5 @@
 // Powers of whole vectors, for AVX-512: 2^(b log2(a)) with the logarithm in more bits than the result has: 0.7 ulp of
-// floats; 0.75 ulp of doubles, 2.7 where a is near 1 and b so large that the result is near the largest number.
+// floats; 0.75 ulp of doubles, 3 where a is within 1/16 of 1 and b so large that the result is near either limit.
 //
 // The logarithm is a sum of two numbers: log(a) = log(2^e) + log(1 / r) + log(1 + f), where r is near 1 / m, from a
 // table in registers, and m r = 1 + f. Of floats r has so few bits that f is exact. Floats were computed in double, two
