@@ -304,3 +304,16 @@ def test_calls_again_within_recordings_batches_and_autocast():
     with dl.autocast(dl.bfloat16):
         assert function(x, y).dtype is dl.bfloat16
     assert function(x, y).dtype is dl.float32
+
+
+def test_calls_with_new_numbers_are_not_kept_for_ever():
+    function = names_errors(lambda x, k: x * k + k)
+    x = _new()
+    for k in range(200):
+        want = x.numpy() * np.float32(k / 7) + np.float32(k / 7)
+        np.testing.assert_allclose(function(x, k / 7).numpy(), want, rtol=1e-5, atol=1e-6)
+    assert function.programs < 100
+    for _ in range(200):
+        function(x, 0.0)  # the first of them is known
+    function(x, -1.0)
+    assert function.programs > 64

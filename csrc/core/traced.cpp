@@ -258,12 +258,14 @@ struct Traced {
   PyObject *name, *plain, *renamed;
   std::unordered_multimap<uint64_t, Entry>* programs;  // by the hash of what they depend on
   uint64_t forgotten;  // as plans_forgotten was when they were last used
-  int kept, refused;   // calls whose operations could be noted, and others
+  int64_t looked_at, kept, repeated;  // calls that were looked at, those of them that could be noted, and made again
 };
 
-constexpr int kMostRefused = 8;
+// Functions that read values are looked at a few times, and those that are called with new numbers each time.
+constexpr int64_t kMostRefused = 8, kMostUnused = 64;
 
-bool may_be_kept(const Traced* f) { return f->kept || f->refused < kMostRefused; }
+bool is_refused(const Traced* f) { return !f->kept && f->looked_at >= kMostRefused; }
+bool pays(const Traced* f) { return f->looked_at < kMostUnused + f->repeated; }
 
 bool add_tensor(Key& key, Given& given, Tensor* t) {
   if (t->weak || t->device || is_batched(t) || given.n == Given::kMost) return false;
@@ -381,7 +383,8 @@ PyObject* call_first(Traced* f, const Key& key, const Given& given, PyObject* co
   }
   if (!result) return nullptr;
   auto program = program_of(t, static_cast<size_t>(given.n), result.get());
-  ++(program ? f->kept : f->refused);
+  ++f->looked_at;
+  f->kept += program != nullptr;
   if (f->programs->size() >= kMostPrograms) f->programs->clear();
   f->programs->emplace(key.hash, Entry{{key.words, key.words + key.n}, std::move(program)});
   return result.release();
@@ -392,12 +395,13 @@ PyObject* call_traced(PyObject* self, PyObject* const* args, size_t nargsf, PyOb
   const bool usual = !recorder && !trace && !examiner && !batch_depth && autocast_dtype == kNoAutocast;
   Key key;
   Given given;
-  if (!usual || !may_be_kept(f) || !read_call(key, given, args, PyVectorcall_NARGS(nargsf), kwnames)) {
+  if (!usual || is_refused(f) || !read_call(key, given, args, PyVectorcall_NARGS(nargsf), kwnames)) {
     return call_named(f, args, nargsf, kwnames);
   }
   const Entry* known = find(f, key);
-  if (!known) return call_first(f, key, given, args, nargsf, kwnames);
-  if (const auto program = known->program) {
+  if (!known && pays(f)) return call_first(f, key, given, args, nargsf, kwnames);
+  if (const auto program = known ? known->program : nullptr) {
+    ++f->repeated;
     PyObject* result = run(*program, given);
     if (result || !python_answers()) return result;
   }
@@ -444,7 +448,7 @@ PyMemberDef members[] = {
 
 // traced.programs: for how many combinations of arguments C++ has learned what the function does.
 PyObject* get_programs(PyObject* self, void*) {
-  return PyLong_FromLong(reinterpret_cast<Traced*>(self)->kept);
+  return PyLong_FromLongLong(reinterpret_cast<Traced*>(self)->kept);
 }
 
 }  // namespace
