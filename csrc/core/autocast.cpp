@@ -11,7 +11,7 @@
 
 namespace dlcore {
 
-thread_local int autocast_dtype = kNoAutocast;
+PER_THREAD int autocast_dtype = kNoAutocast;
 
 // ---- casts that are kept ------------------------------------------------------------------------------------------
 // A parameter is cast once for all its uses until it is written. What is kept are the values alone, and the parameter

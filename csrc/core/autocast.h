@@ -10,7 +10,7 @@ namespace dlcore {
 enum class CastClass : uint8_t { widest, low, float32 };  // `Op.cast` of dlcore/op/operation.py
 
 constexpr int kNoAutocast = -1;
-extern thread_local int autocast_dtype;  // a DType of 16 bits, or kNoAutocast
+PER_THREAD extern int autocast_dtype;  // a DType of 16 bits, or kNoAutocast
 
 // Replaces operands by what autocast makes of them; only where it is on. False with a Python error.
 bool autocast_operands(CastClass kind, Operands& operands);

@@ -6,7 +6,7 @@
 
 namespace dlcore {
 
-thread_local int batch_depth = 0;
+PER_THREAD int batch_depth = 0;
 
 Tensor* whole_of(Tensor* t) {
   while (t->batch) t = as_tensor(PyTuple_GET_ITEM(t->batch, 1));

@@ -10,7 +10,7 @@
 namespace dlcore {
 
 // How many batches of this thread are being gone through: random operations ask what to do for the examples.
-extern thread_local int batch_depth;
+PER_THREAD extern int batch_depth;
 
 inline bool is_batched(const Tensor* t) { return t && t->batch; }
 inline bool any_batched(Tensor* const* tensors, int n) {

@@ -87,7 +87,7 @@ static PyObject* leaf_hooks(PyObject*, PyObject* o) {
 
 // ---- regions that are computed again ------------------------------------------------------------------------------
 // (region, list, again): nodes either note their names in the list and keep nothing, or, when computed again, join it.
-thread_local PyObject* region = nullptr;
+PER_THREAD PyObject* region = nullptr;
 
 bool join_region(Node* node) {
   PyObject *owner, *list;

@@ -11,7 +11,7 @@ Ref hooked(PyObject* hooks, uint32_t output, Ref gradient);
 bool has_hooks(PyObject* hooks, uint32_t output);
 
 // While a thread has a region, nodes that it makes join: they keep nothing, or are kept themselves (see set_region).
-extern thread_local PyObject* region;
+PER_THREAD extern PyObject* region;
 bool join_region(Node* node);
 // Has the region of a node compute again what the node would have kept; false with an error.
 bool fill_saved(Node* node);

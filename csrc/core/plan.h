@@ -169,7 +169,7 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
                    int n_groups = 0);
 // While it is set, run_plan calls examiner(name, operands) before an operation of this thread, and what that returns
 // with its outputs afterwards: dlcore/_anomaly.py. Null while it runs itself, and usually.
-extern thread_local PyObject* examiner;
+PER_THREAD extern PyObject* examiner;
 
 // A view of `x`, an unbatched tensor, with attributes that are known by words: run_kept adds to them what else a plan
 // depends on, and answers null without an error where `plans` has none; run_and_keep makes one. For the view operations.

@@ -121,7 +121,7 @@ struct Recorder {
 };
 
 extern const char* const kFromHost;  // why a tensor that the host filled cannot be used
-extern thread_local Recorder* recorder;  // null: this thread does not record
+PER_THREAD extern Recorder* recorder;  // null: this thread does not record
 
 // begin_call: whether errors of what this thread records until end_call() are those of the function `name`; not where no
 // step is recorded, or a function around it has its name there already.

@@ -9,7 +9,7 @@
 
 namespace dlcore {
 
-thread_local Recorder* recorder = nullptr;
+PER_THREAD Recorder* recorder = nullptr;
 uint64_t changes = 0;
 
 static auto& recorders = *new std::vector<Recorder*>;  // of all threads, which may go on while the process ends

@@ -20,6 +20,10 @@
 #include <type_traits>
 #include <utility>
 
+// A variable of each thread that every operation looks at: it lies at a fixed distance from the thread's own address and
+// has its value from the start, so that no function is called to find it. There is room for a few of them only.
+#define PER_THREAD [[gnu::tls_model("initial-exec")]] constinit thread_local
+
 namespace dlcore {
 
 template <class T> class Owned {

@@ -414,7 +414,7 @@ struct PlanRef {
 };
 
 // ---- looking at what operations compute ---------------------------------------------------------------------------
-thread_local PyObject* examiner = nullptr;
+PER_THREAD PyObject* examiner = nullptr;
 
 static Ref as_tuple(Operands& tensors, int n) {
   Ref tuple = Ref::own(PyTuple_New(n));

@@ -11,8 +11,8 @@
 
 namespace dlcore {
 
-thread_local bool grad_enabled = true;
-thread_local const Node* gradient_of = nullptr;
+PER_THREAD bool grad_enabled = true;
+PER_THREAD const Node* gradient_of = nullptr;
 
 // The gradients that have arrived at a node, after the hooks of its outputs.
 static bool run_hooks(BackwardPass& pass, Node* node) {

@@ -40,9 +40,9 @@ struct Node {
   bool released;
 };
 
-extern thread_local bool grad_enabled;
+PER_THREAD extern bool grad_enabled;
 // The node whose gradient rules this thread runs; null: none.
-extern thread_local const Node* gradient_of;
+PER_THREAD extern const Node* gradient_of;
 
 // The sequence number of the node that was made last.
 uint64_t newest_sequence();

@@ -27,7 +27,7 @@
 
 namespace dlcore {
 
-thread_local Trace* trace = nullptr;
+PER_THREAD Trace* trace = nullptr;
 
 namespace {
 

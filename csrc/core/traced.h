@@ -5,7 +5,7 @@
 namespace dlcore {
 
 struct Trace;
-extern thread_local Trace* trace;  // of the call in this thread that is looked at; null: none
+PER_THREAD extern Trace* trace;  // of the call in this thread that is looked at; null: none
 
 // Called by the rest of the core while `trace` is set.
 void trace_failed();          // the call reads a value, or writes one: operations alone do not tell what it does
