@@ -48,12 +48,23 @@ bool is_array(PyObject* item) {
   return is_tensor(item) || PyList_CheckExact(item) || reinterpret_cast<PyObject*>(Py_TYPE(item)) == bound.ndarray;
 }
 
-// An index in parts: a view of ints, walks and new axes, and what gathers from it along neighbouring axes.
-struct Parsed {
+// A view of ints, walks and new axes; axes that are not mentioned stay whole.
+struct Walks {
   static constexpr int kMost = 2 * kMaxDims;
   Entry entries[kMost];
-  bool fresh[kMost];      // a new axis
-  int n = 0;              // of them; axes that are not mentioned stay whole
+  bool fresh[kMost];  // a new axis
+  int n = 0;          // of them
+
+  bool add(const Entry& entry, bool is_fresh = false) {
+    if (n == kMost) return false;
+    fresh[n] = is_fresh;
+    entries[n++] = entry;
+    return true;
+  }
+};
+
+// An index in parts: a view, and what gathers from it along neighbouring axes.
+struct Parsed : Walks {
   TensorRef arrays[kMaxDims];
   int n_arrays = 0;
   int axis = 0;           // of the view, where the first of the arrays stands
@@ -82,13 +93,6 @@ struct Parsed {
   }
 
  private:
-  bool add(const Entry& entry, bool is_fresh = false) {
-    if (n == kMost) return false;
-    fresh[n] = is_fresh;
-    entries[n++] = entry;
-    return true;
-  }
-
   // `used` grows by the axes of a mask.
   bool take_array(const Tensor* t, PyObject* item, int& used) {
     if (n_arrays == kMaxDims || mask) return false;
@@ -166,7 +170,7 @@ PyObject* entries_of(const Parsed& parsed) {
 // ---- views --------------------------------------------------------------------------------------------------------
 // The view that `slice` gives (dlcore/ops/slicing.py), where nothing has to be kept of the call; null, perhaps without an
 // error, where it has too many axes.
-Tensor* view_at(Tensor* t, const Parsed& parsed) {
+Tensor* view_at(Tensor* t, const Walks& walks) {
   Array view;
   view.dtype = t->array.dtype;
   int ndim = 0, axis = 0;
@@ -177,12 +181,12 @@ Tensor* view_at(Tensor* t, const Parsed& parsed) {
     view.strides[ndim++] = stride;
     return true;
   };
-  for (int k = 0; k < parsed.n; ++k) {
-    if (parsed.fresh[k]) {
+  for (int k = 0; k < walks.n; ++k) {
+    if (walks.fresh[k]) {
       if (!add(1, 0)) return nullptr;
       continue;
     }
-    const Entry& e = parsed.entries[k];
+    const Entry& e = walks.entries[k];
     const int64_t stride = t->array.strides[axis++];
     offset += e.start * stride;
     if (e.count >= 0 && !add(e.count, e.count > 1 ? e.step * stride : stride)) return nullptr;
@@ -232,9 +236,12 @@ Ref with_joined_axes(const Parsed& parsed, Tensor* view) {
 }
 
 PyObject* take_at(PyObject* view, PyObject* positions, int axis) {
-  const Ref along = axis ? Ref::own(PyLong_FromLong(axis)) : Ref();
-  PyObject* operands[3] = {view, positions, along.get()};
-  return PyObject_Vectorcall(bound.take, operands, along ? 3 : 2, nullptr);
+  auto* take = reinterpret_cast<Function*>(bound.take);
+  Tensor* operands[2] = {as_tensor(view), as_tensor(positions)};
+  if (!read_signature(take)) return nullptr;
+  if (!axis) return call(take, operands, 2, take->defaults);
+  const Ref attrs = Ref::own(Py_BuildValue("(i)", axis));
+  return attrs ? call(take, operands, 2, attrs.get()) : nullptr;
 }
 
 PyObject* gather(Tensor* view, const Parsed& parsed) {
@@ -268,6 +275,11 @@ PyObject* subscript_quickly(Tensor* t, PyObject* index) {
   if (t->weak) return nullptr;
   if (is_positions(index) && t->array.ndim) return take_at(as_object(t), index, 0);
   if (grad_enabled && t->base && !refresh_view(t)) return nullptr;
+  Walks one;
+  Entry entry;
+  if (t->array.ndim && keeps_nothing(t) && plain_entry(index, t->array.shape[0], &entry) && one.add(entry)) {
+    return as_object(view_at(t, one));
+  }
   Parsed parsed;
   if (!parsed.parse(t, index)) return nullptr;
   if (!parsed.n_arrays) return view_by(t, parsed);
