@@ -22,9 +22,9 @@ from dlcore._spelling import spelled
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "called", "check_lengths", "choice", "function", "has", "instance", "integer",
-    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "remembered", "renamed", "shaped",
-    "shown",
+    "MAX_AXES", "axis_of", "boolean", "booleans", "called", "check_lengths", "choice", "function", "has", "instance",
+    "integer", "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "remembered", "renamed",
+    "shaped", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -123,6 +123,11 @@ def boolean(value: Any, where: str) -> bool:
     if isinstance(plain, int) and plain in (0, 1):
         return bool(plain)
     raise TypeError(f"{where} {shown(value)} is neither True nor False")
+
+
+def booleans(name: str, **values: Any) -> list[bool]:
+    """The truth values among the arguments of the function ``name`` as bools."""
+    return [v if type(v) is bool else boolean(v, f"{name}: {argument}") for argument, v in values.items()]
 
 
 def choice(value: Any, values: Sequence[Any], where: str) -> Any:

@@ -299,6 +299,38 @@ PyObject* cast(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
   return dtype_object(t->array.dtype) == args[1] ? Py_NewRef(args[0]) : call_python(bound.cast, args, 2);
 }
 
+// ---- answers that look at values -------------------------------------------------------------------------------------
+// Two tensors in the host's memory of which nothing is kept.
+bool plain_pair(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  if (kwnames || n != 2 || recorder || trace || examiner) return false;
+  return std::all_of(args, args + 2, [](PyObject* o) {
+    if (!is_tensor(o)) return false;
+    const Tensor* t = as_tensor(o);
+    return !t->weak && !t->device && !is_batched(t) && !wanted(t);
+  });
+}
+
+bool same_shape(const Array& a, const Array& b) {
+  return a.ndim == b.ndim && std::equal(a.shape, a.shape + a.ndim, b.shape);
+}
+
+PyObject* array_equal(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  if (!plain_pair(args, n, kwnames)) return nullptr;
+  Tensor* operands[2] = {as_tensor(args[0]), as_tensor(args[1])};
+  if (!same_shape(operands[0]->array, operands[1]->array)) Py_RETURN_FALSE;
+  if (operands[0]->array.size() > kMostCounted) return nullptr;
+  auto* eq = reinterpret_cast<Function*>(bound.compare[Py_EQ]);
+  if (!read_signature(eq)) return nullptr;
+  const TensorRef same = TensorRef::own(as_tensor(call(eq, operands, 2, eq->defaults)));
+  return same ? PyBool_FromLong(!std::memchr(same->array.data, 0, static_cast<size_t>(same->array.size()))) : nullptr;
+}
+
+PyObject* masked_select(PyObject* const* args, Py_ssize_t n, PyObject* kwnames) {
+  if (!plain_pair(args, n, kwnames)) return nullptr;
+  const Array &x = as_tensor(args[0])->array, &mask = as_tensor(args[1])->array;
+  return x.ndim && mask.dtype == DType::bool_ && same_shape(x, mask) ? subscript(args[0], args[1]) : nullptr;
+}
+
 // ---- the type -----------------------------------------------------------------------------------------------------
 constexpr struct {
   const char* name;
@@ -308,7 +340,7 @@ constexpr struct {
     {"zeros_like", filled_like<false>}, {"ones_like", filled_like<true>}, {"empty_like", empty_like},
     {"full_like", full_like}, {"arange", arange}, {"tensor", tensor},
     {"reshape", reshape}, {"permute", permute}, {"expand", expand}, {"T", reversed}, {"mT", matrices_transposed},
-    {"cast", cast},
+    {"cast", cast}, {"array_equal", array_equal}, {"masked_select", masked_select},
 };
 
 PyObject* call_quick(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {

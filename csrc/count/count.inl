@@ -12,18 +12,28 @@ constexpr int64_t kCountPart = 1 << 17;
 constexpr int64_t kCountParts = 16;
 constexpr int64_t kInTurn = 2048;  // places of tables taken in turn: four of them fit into the first-level cache
 
+template <class T> struct Limits {
+  T least = 0, greatest = 0;
+};
+
+// The least and the greatest of the integers and 0.
+template <class T> static Limits<T> limits_of(const T* x, int64_t n) {
+  Limits<T> found;
+  for (int64_t i = 0; i < n; ++i) {
+    found.least = x[i] < found.least ? x[i] : found.least;
+    found.greatest = x[i] > found.greatest ? x[i] : found.greatest;
+  }
+  return found;
+}
+
 // Of integers that are all in range; otherwise nothing has been written.
 template <class T> static void check_counted(const T* x, int64_t n, int64_t size) {
-  T least = 0, greatest = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    least = x[i] < least ? x[i] : least;
-    greatest = x[i] > greatest ? x[i] : greatest;
-  }
-  if (least >= 0 && static_cast<int64_t>(greatest) < size) return;
-  if (n == 0) return;
+  const Limits<T> found = limits_of(x, n);
+  const auto below = [&](T value) { return static_cast<uint64_t>(value) < static_cast<uint64_t>(size); };
+  if (n == 0 || (found.least >= 0 && below(found.greatest))) return;
   int64_t i = 0;
-  while (x[i] >= 0 && static_cast<int64_t>(x[i]) < size) ++i;
-  const std::string value = std::to_string(static_cast<int64_t>(x[i]));
+  while (x[i] >= 0 && below(x[i])) ++i;
+  const std::string value = std::to_string(x[i]);
   throw ValueFault("bincount_sized: value " + value + " at position " + std::to_string(i) +
                    (x[i] < 0 ? " is negative" : " is not below " + std::to_string(size)));
 }
@@ -82,4 +92,20 @@ static void bincount(const Args& a) {
   });
 }
 
-static const Kernel kernels[] = {{"count:bincount", bincount, kAllContiguous}};
+// inputs: integers. output: the least and one that no element exceeds, -1 of none, both as int64 or the largest of it.
+static void limits(const Args& a) {
+  const Array& x = a.in(0);
+  auto* out = a.out().as<int64_t>();
+  with_integer(x.dtype, [&]<class T>() {
+    const Limits<T> found = limits_of(x.as<const T>(), x.size());
+    constexpr uint64_t kLargest = INT64_MAX;
+    out[0] = static_cast<int64_t>(found.least);
+    out[1] = static_cast<uint64_t>(found.greatest) > kLargest ? INT64_MAX : static_cast<int64_t>(found.greatest);
+    if (x.size() == 0) out[1] = -1;
+  });
+}
+
+static const Kernel kernels[] = {
+    {"count:bincount", bincount, kAllContiguous},
+    {"count:limits", limits, kAllContiguous},
+};

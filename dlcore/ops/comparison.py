@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, called, operand
+from dlcore._arguments import boolean, called, operand, quick
 from dlcore.dtypes import DType, bool_, float64, result_type
 from dlcore.op import Input, Sample, Spec, Workload
 from dlcore.ops._pointwise import ANY, PAIRS, SHAPES, Pointwise, specials
@@ -91,6 +91,7 @@ def _compared(value: Any, which: str) -> Any:
     return found.detach() if found.requires_grad else found
 
 
+@quick("array_equal")
 def array_equal(x: Any, other: Any, equal_nan: bool = False) -> bool:
     """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ.
 

@@ -104,6 +104,8 @@ _TIMED = [
     error_inputs=[
         *(ErrorInput(e.error, e.text.replace("bincount", "bincount_sized"), *e.inputs, size=7) for e in _WRONG),
         ErrorInput(ValueError, "bincount_sized: value 7 at position 1 is not below 7", np.array([0, 7]), None, size=7),
+        ErrorInput(ValueError, "bincount_sized: value 9223372036854775809 at position 1 is not below 7",
+                   np.array([0, 2**63 + 1], np.uint64), None, size=7),
         ErrorInput(ValueError, "bincount_sized: size is -1; it must be at least 0", np.array([0, 7]), None, size=-1),
     ],
     workloads=[w._replace(attrs=(100_000,)) for w in _TIMED],
@@ -133,6 +135,11 @@ def _(x: Any, weights: Any, size: int) -> Any:
     return cast(take_backward(ones, x, (size,), 0), int64)
 
 
+def _bincount(x: Any, weights: Any, minlength: int) -> Any:
+    found = _C.count_values(x, minlength) if weights is None else None  # without a plan for each size
+    return bincount_sized(x, weights, _size_of(x, minlength)) if found is None else found
+
+
 def _size_of(x: Any, minlength: int) -> int:
     """How many places there are; raises ValueError for a negative element."""
     if x.shape[0] == 0:
@@ -145,7 +152,7 @@ def _size_of(x: Any, minlength: int) -> int:
 
 @Count.definition(
     family="", dynamic=True, methods=True,
-    composite=lambda x, weights, minlength: bincount_sized(x, weights, _size_of(x, minlength)),
+    composite=lambda x, weights, minlength: _bincount(x, weights, minlength),
     reference=lambda x, weights, minlength: _reference(x, weights, minlength),
     magnitude=lambda x, weights, minlength: _magnitude(x, weights, minlength),
     samples=[*_SAMPLES, Sample(np.array([1, 1, 3]), None, minlength=6, why="more places", grad=False)],

@@ -21,6 +21,7 @@ from dlcore._arguments import (
     listed,
     names_errors,
     operand,
+    quick,
     shown,
 )
 from dlcore.dtypes import FLOATS, bool_, float32, int64
@@ -408,6 +409,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return where, (mask, filling, x), ()
 
 
+@quick("masked_select")
 def masked_select(x: Any, mask: Any) -> Any:
     """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order.
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._arguments import axis_of, boolean, called, operand, renamed
+from dlcore import _C
+from dlcore._arguments import axis_of, boolean, booleans, called, names_errors, operand, renamed
 from dlcore.dtypes import DTYPES, DType, bool_, float32, float64, int32, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given
@@ -194,16 +195,22 @@ def _places(starts: Any) -> Any:
 
 def _distinct(x: Any, index: bool, inverse: bool, counts: bool, equal_nan: bool) -> UniqueAll:
     """Distinct elements in order, and what was asked for besides (else None)."""
-    flat = reshape(x.detach(), (-1,))
+    flat = reshape(x.detach() if x.requires_grad else x, (-1,))
     order = argsort(flat) if index or inverse else None
     ordered = sort(flat) if order is None else take(flat, order)
-    values, places = run_heads(ordered, int(count_runs(ordered, equal_nan).item()), equal_nan)
+    values, places = _heads(ordered, equal_nan)
     return UniqueAll(
         values,
         take(order, places) if index else None,
         reshape(run_numbers(ordered, order, equal_nan), x.shape) if inverse else None,
         _lengths(places, flat.shape[0]) if counts else None,
     )
+
+
+def _heads(line: Any, equal_nan: bool) -> tuple[Any, Any]:
+    """The first elements of all runs of equal elements of a line, and their places."""
+    found = _C.run_heads_of(line, equal_nan)
+    return found or run_heads(line, int(count_runs(line, equal_nan).item()), equal_nan)
 
 
 def _lengths(places: Any, n: int) -> Any:
@@ -223,7 +230,7 @@ def _distinct_parts(x: Any, axis: int, index: bool, inverse: bool, counts: bool)
     ordered = take(rows, order)
     changed = any_of(ne(ordered[1:], ordered[:-1]), 1)
     numbers = cumsum(concat([lt(order[:1], 0), changed]), 0)
-    _, places = run_heads(numbers, int(count_runs(numbers).item()))
+    _, places = _heads(numbers, False)
     first = take(order, places)
     return UniqueAll(
         take(x.detach(), first, axis),
@@ -278,11 +285,10 @@ def unique(
     ([1, 3], [1, 2])
     """
     x = operand(x, "unique")
-    asked = [
-        boolean(value, f"unique: {name}")
-        for name, value in (("return_index", return_index), ("return_inverse", return_inverse),
-                            ("return_counts", return_counts), ("equal_nan", equal_nan))
-    ]  # fmt: skip
+    asked = booleans(
+        "unique", return_index=return_index, return_inverse=return_inverse, return_counts=return_counts,
+        equal_nan=equal_nan,
+    )  # fmt: skip
     if axis is None:
         distinct = _called("unique", x, *asked)
     else:
@@ -395,11 +401,13 @@ def isin(x: Any, test_elements: Any, assume_unique: bool = False, invert: bool =
     return logical_not(found) if boolean(invert, "isin: invert") else found
 
 
+@names_errors
 def _pair(name: str, x: Any, y: Any) -> tuple[Any, Any]:
     """Both flat and of their common dtype."""
     x, y = operand(x, name), operand(y, name, "y")
     common = result_type((t.dtype, t.weak) for t in (x, y))
-    return cast(reshape(x.detach(), (-1,)), common), cast(reshape(y.detach(), (-1,)), common)
+    x, y = (t.detach() if t.requires_grad else t for t in (x, y))
+    return cast(reshape(x, (-1,)), common), cast(reshape(y, (-1,)), common)
 
 
 def union1d(x: Any, y: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._arguments import axis_of, called, number, operand
 from dlcore.dtypes import FLOATS, DType, default_float, float32, float64
 from dlcore.errors import ShapeError
@@ -368,6 +369,8 @@ def _(x: Any, p: float, axis: Shape, keepdims: bool) -> Any:
         if count_of(x.shape, axis) == 0:
             return add(sum(size, axis, keepdims), 0 if p > 0 else math.inf)
         return max(size, axis, keepdims) if p > 0 else min(size, axis, keepdims)
+    if p > 0 and not (x.requires_grad and _C.is_grad_enabled()):
+        return pow(sum(pow(size, p), axis, keepdims), 1 / p)
     nothing = eq(size, 0)  # whose powers may have infinite slopes
     total = sum(where(nothing, 0.0 if p > 0 else math.inf, pow(where(nothing, 1, size), p)), axis, keepdims)
     none = eq(total, 0)
