@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore import _C
 from dlcore._arguments import names_errors
 
 RNG = np.random.default_rng(3)
@@ -317,3 +318,19 @@ def test_calls_with_new_numbers_are_not_kept_for_ever():
         function(x, 0.0)  # the first of them is known
     function(x, -1.0)
     assert function.programs > 64
+
+
+def test_a_call_that_is_looked_at_holds_few_large_results():
+    def function(x):
+        for _ in range(30):
+            x = x + 1
+        return x
+
+    traced, x = names_errors(function), dl.zeros(1 << 20)
+    _C.reset_peak_memory()
+    before = _C.memory_stats()["in_use"]
+    traced(x)
+    assert _C.memory_stats()["peak"] - before < 10 * x.nbytes
+    assert traced.programs == 0
+    traced(x[:4])
+    assert traced.programs == 1

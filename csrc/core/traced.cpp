@@ -34,6 +34,7 @@ namespace {
 constexpr size_t kMostPrograms = 512;  // of one function; then all are forgotten
 constexpr size_t kMostSlots = 256;
 constexpr size_t kMostConstant = 4096;  // bytes of the constants of one program
+constexpr size_t kMostHeld = size_t{16} << 20;  // bytes of results that stay while a call is looked at
 constexpr Py_ssize_t kLongest = 64;     // items of a sequence and bytes of a text among the arguments
 
 // Slots: the tensors among the arguments, then constants and results as they come.
@@ -72,7 +73,16 @@ struct Trace {
   std::vector<Constant> constants;
   std::vector<Step> steps;
   const bool tracked = grad_enabled;
+  size_t held = 0;  // bytes of the results among `values`
   bool failed = false;
+
+  void fail() {
+    failed = true;
+    values.clear();
+    made.clear();
+    constants.clear();
+    steps.clear();
+  }
 
   bool is_constant(int slot) const {
     return std::any_of(constants.begin(), constants.end(), [&](const Constant& c) { return c.slot == slot; });
@@ -93,9 +103,12 @@ struct Trace {
   }
 };
 
-void trace_failed() { trace->failed = true; }
+void trace_failed() {
+  if (!trace->failed) trace->fail();
+}
 
 void trace_made(Tensor* t) {
+  if (trace->failed) return;
   try {
     trace->made.push_back(TensorRef::share(t));
   } catch (const std::bad_alloc&) {
@@ -155,9 +168,10 @@ bool end_step(Trace& t, Step&& step, PyObject* result) {
     Tensor* output = is_tensor(item) ? as_tensor(item) : nullptr;
     if (constant && output) t.made.push_back(TensorRef::share(output));
     if (!constant) step.outputs.push_back(output ? t.add(output) : -1);
+    t.held += output && output->buffer ? output->buffer->bytes : 0;
   }
   if (!constant) t.steps.push_back(std::move(step));
-  return true;
+  return t.held <= kMostHeld;
 }
 
 // What the function returned, as slots.
@@ -383,7 +397,7 @@ PyObject* call_first(Traced* f, const Key& key, const Given& given, PyObject* co
   }
   if (!result) return nullptr;
   auto program = program_of(t, static_cast<size_t>(given.n), result.get());
-  ++f->looked_at;
+  f->looked_at += t.held <= kMostHeld;  // whether a large call could be made again is not known
   f->kept += program != nullptr;
   if (f->programs->size() >= kMostPrograms) f->programs->clear();
   f->programs->emplace(key.hash, Entry{{key.words, key.words + key.n}, std::move(program)});
@@ -458,9 +472,9 @@ PyObject* dispatch_traced(Function* f, Operands& operands, PyObject* attrs, Tens
   Trace& t = *trace;
   const Suspended within(nullptr);
   Step step;
-  t.failed = t.failed || out || !begin_step(t, step, f, operands, attrs, lengths, n_groups);
+  if (!t.failed && (out || !begin_step(t, step, f, operands, attrs, lengths, n_groups))) t.fail();
   Ref result = Ref::own(dispatch(f, operands, attrs, out, lengths, n_groups));
-  if (result && !t.failed) t.failed = !end_step(t, std::move(step), result.get());
+  if (result && !t.failed && !end_step(t, std::move(step), result.get())) t.fail();
   return result.release();
 }
 
