@@ -157,8 +157,13 @@ def items(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
 
 
-def listed(value: Any, where: str, what: str) -> list[Any]:
-    """The items of an iterable as a list; raises TypeError for one thing alone, an array, text or a mapping."""
+def listed(value: Any, where: str, what: str, optional: bool = False) -> list[Any]:
+    """The items of an iterable as a list; raises TypeError for one thing alone, an array, text or a mapping.
+
+    ``optional``: None is none of them.
+    """
+    if value is None and optional:
+        return []
     if isinstance(value, (*_TEXTS, np.ndarray, _C.TensorBase, Mapping)) or not isinstance(value, Iterable):
         raise TypeError(f"{where} {shown(value)} is not a list of {what}")
     return list(value)

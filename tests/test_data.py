@@ -212,6 +212,23 @@ def test_loader_drop_last_and_bad_batch_size():
         DataLoader(numbered(), batch_size=0)
 
 
+def test_arguments_of_pytorchs_loader():
+    plain = DataLoader(numbered(), batch_size=4, shuffle=True, seed=3)
+    loader = DataLoader(numbered(), batch_size=4, shuffle=True, seed=3, num_workers=8, pin_memory=True,
+                        persistent_workers=True, prefetch_factor=2)  # fmt: skip
+    assert [y.tolist() for _, y in loader] == [y.tolist() for _, y in plain]
+    for arguments, error, text in [
+        ({"num_workers": -1}, ValueError, "DataLoader: num_workers"),
+        ({"pin_memory": "yes"}, TypeError, "DataLoader: pin_memory"),
+        ({"prefetch_factor": 0}, ValueError, "DataLoader: prefetch_factor"),
+        ({"collate_fn": list}, TypeError, r"no argument 'collate_fn': .*gather\(rows\)"),
+        ({"generator": None}, TypeError, "no argument 'generator': seed sets"),
+        ({"batchsize": 3}, TypeError, "no argument 'batchsize'$"),
+    ]:
+        with pytest.raises(error, match=text):
+            DataLoader(numbered(), **arguments)
+
+
 def test_loader_takes_any_dataset():
     class Squares:
         def __len__(self):

@@ -653,3 +653,15 @@ def test_an_array_in_the_place_of_a_loss_is_refused_by_name(function):
     given = {"optimizer": optim.SGD(model.parameters(), lr=0.1)} if function is dl.fit else {}
     with pytest.raises(TypeError, match=f"{function.__name__}: loss"):
         function(model, (np.zeros((6, 3), np.float32), np.zeros(6, np.int64)), loss=np.zeros((0, 3)), **given)
+
+
+def test_none_is_no_metrics_callbacks_and_augmentations():
+    x, y = np.ones((8, 2), np.float32), np.arange(8) % 2
+
+    def figures(**settings):
+        dl.manual_seed(0)
+        model = nn.Linear(2, 2)
+        history = dl.fit(model, (x, y), loss="cross_entropy", optimizer="sgd", epochs=2, progress=False, **settings)
+        return history["loss"], dl.evaluate(model, (x, y), loss=dl.cross_entropy, metrics=settings.get("metrics", ()))
+
+    assert figures(augment=None, metrics=None, callbacks=None) == figures()

@@ -41,7 +41,8 @@ def train(folder, *callbacks, every=3, epochs=6, **settings):
     dl.manual_seed(4)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 3))
     settings = {"loss": dl.cross_entropy, "batch_size": 16, "metrics": ["accuracy", "confusion_matrix"], **settings}
-    settings.setdefault("optimizer", optim.AdamW(model.parameters(), lr=1e-2))
+    optimizer = settings.get("optimizer", lambda parameters: optim.AdamW(parameters, lr=1e-2))
+    settings["optimizer"] = optimizer(model.parameters()) if callable(optimizer) else optimizer
     watching = [*callbacks, Resume(folder, every=every)] if folder else callbacks
     history = dl.fit(model, (X, LABELS), (X[:30], LABELS[:30]), epochs=epochs, callbacks=watching, **settings)
     figures = [{k: np.asarray(v).tolist() for k, v in e.items() if k != "seconds"} for e in history.epochs]
@@ -146,6 +147,42 @@ def test_files_of_another_training_are_refused(tmp_path):
         dl.fit(other, (X, LABELS), loss="cross_entropy", batch_size=16, callbacks=[Resume(tmp_path)],
                optimizer=optim.AdamW(other.parameters()))  # fmt: skip
     assert np.asarray(other.weight).tolist() == before
+
+
+def test_settings_that_differ_are_told(tmp_path):
+    train(tmp_path, epochs=1, seed=5, clip_norm=0.5)
+    path = next(tmp_path.glob("*5.safetensors"))
+    kept = path.read_bytes()
+    whole = train(None, epochs=2, seed=5, clip_norm=0.5)
+    for settings, text in [
+        ({"seed": 6}, "interrupted, seed was 5, which goes on, and is given as 6$"),
+        ({"seed": 5, "clip_norm": None}, "interrupted, clip_norm was 0.5 and is None$"),
+        ({"shuffle": False, "seed": None}, "interrupted, shuffle was True and is False$"),
+        ({"optimizer": lambda ps: optim.AdamW(ps, lr=0.5)}, r"optimizer was .*lr=0\.01.* which goes on, .*lr=0\.5"),
+    ]:
+        with pytest.warns(RuntimeWarning, match=text) as caught:
+            found = train(tmp_path, epochs=2, **{"seed": None, "clip_norm": 0.5, **settings})
+        assert len(caught) == 1 and (found == whole) == ("which goes on" in text)
+        for file in tmp_path.iterdir():
+            file.unlink()
+        path.write_bytes(kept)
+    assert train(tmp_path, epochs=2, seed=None, clip_norm=0.5) == whole, "no seed is asked for: nothing to tell"
+
+
+def test_other_data_are_told(tmp_path):
+    def go_on(x, labels):
+        dl.manual_seed(4)
+        model = nn.Linear(6, 3)
+        watching = [Resume(tmp_path)]
+        dl.fit(model, (x, labels), loss="cross_entropy", optimizer="sgd", epochs=2, callbacks=watching, seed=1)
+
+    go_on(X, LABELS)
+    go_on(X.copy(), dl.tensor(LABELS))
+    other = X.copy()
+    other[-1, -1] += 1
+    for data in ((other, LABELS), (X, 2 - LABELS)):
+        with pytest.warns(RuntimeWarning, match="interrupted, the training data are others$"):
+            go_on(*data)
 
 
 def test_state_is_kept_as_it_is():

@@ -54,7 +54,7 @@ class Batches(Recordable):
         shuffle: bool = False,
         seed: int = 0,
         device: Any = None,
-        augment: Iterable[Callable[..., Any]] = (),
+        augment: Iterable[Callable[..., Any]] | None = (),
         dtype: DType | None = None,
         drop_last: bool = False,
     ):
@@ -64,7 +64,7 @@ class Batches(Recordable):
         self.shuffle = boolean(shuffle, f"{name}: shuffle")
         self.seed, self.drop_last = integer(seed, f"{name}: seed"), boolean(drop_last, f"{name}: drop_last")
         self.device = default_device() if device is None else as_device(device)
-        steps = enumerate(listed(augment, f"{name}: augment", "functions of a batch"))
+        steps = enumerate(listed(augment, f"{name}: augment", "functions of a batch", optional=True))
         self.augment = tuple(function(step, f"{name}: augment[{k}]") for k, step in steps)
         self.dtype = None if dtype is None else as_dtype(dtype, f"{name}: dtype")
         self._own = steps_of(getattr(self.dataset, "preprocessing", None))

@@ -37,9 +37,9 @@ class Meter(Recordable):
     """
 
     def __init__(
-        self, metrics: Iterable[Any] = (), ignore_index: int | None = -100, samples: int | None = None
+        self, metrics: Iterable[Any] | None = (), ignore_index: int | None = -100, samples: int | None = None
     ):
-        given = listed(metrics, "metrics:", "names, Metrics or functions")
+        given = listed(metrics, "metrics:", "names, Metrics or functions", optional=True)
         self.metrics = [get(m, ignore_index) for m in given]
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:

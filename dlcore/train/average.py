@@ -99,7 +99,12 @@ class Average(Recordable):
 
 
 class EMA(Average):
-    """The exponential moving average of the weights (Polyak & Juditsky 1992): a = decay a + (1 - decay) p a step."""
+    """The exponential moving average of the weights (Polyak & Juditsky 1992): a = d a + (1 - d) p a step.
+
+    In the n-th step d is min(decay, 1 - 1 / n): until n is 1 / (1 - decay) the average is the plain mean of all weights
+    so far, so that it never leans on those that the model began with. A run of not many more steps than that has an
+    average that is still an early mean, behind the weights themselves; a smaller decay follows them closer.
+    """
 
     def __init__(self, decay: float = 0.999):
         decay = number(decay, "EMA: decay")

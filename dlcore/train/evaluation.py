@@ -24,7 +24,7 @@ def evaluate(
     data: Any,
     *,
     loss: Callable[..., Tensor] | str | None = None,
-    metrics: Iterable[Any] = (),
+    metrics: Iterable[Any] | None = (),
     batch_size: int = EVALUATION_BATCH,
     steps: int | None = None,
     transform: Transform | str | None = "fitted",
@@ -38,7 +38,7 @@ def evaluate(
     instance(model, Module, "evaluate: model", "a Module")
     size = integer(batch_size, "evaluate: batch_size", 1)
     steps = None if steps is None else integer(steps, "evaluate: steps", 1)
-    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
+    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions", optional=True)
     wanted, chosen = loss is not None, loss_function(loss, "evaluate: loss")
     given = samples(data, "evaluate: data", not wanted or chosen is not None)
     given, preprocessing = chosen_transform(model, given, transform, "evaluate")

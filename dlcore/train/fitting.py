@@ -49,9 +49,9 @@ def fit(
     steps_per_epoch: int | None = None,
     start_epoch: int = 0,
     transform: Transform | None = None,
-    augment: Iterable[Transform] = (),
-    metrics: Iterable[Any] = (),
-    callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
+    augment: Iterable[Transform] | None = (),
+    metrics: Iterable[Any] | None = (),
+    callbacks: Iterable[Callback | Callable[[Run], Any]] | None = (),
     schedule: Schedule | str | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -141,13 +141,13 @@ def fit(
     schedule = _schedule(schedule, optimizers)
     clip_norm, clip_value = _positive(clip_norm, "fit: clip_norm"), _positive(clip_value, "fit: clip_value")
     average, low = as_average(ema, "fit: ema"), _autocast_dtype(autocast)
-    watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
-    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
+    watching = _callbacks(callbacks)
+    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions", optional=True)
     _check_record(record)
     non_finite = choice(non_finite, ("warn", "skip", "stop"), "fit: non_finite")
     mistakes.check_parameters(model, optimizers, step is None)
     data, device = samples(train, "fit: train", loss is not None), device_of(model)
-    seed = (drawn_seed() if shuffle else 0) if seed is None else seed
+    given_seed, seed = seed, (drawn_seed() if shuffle else 0) if seed is None else seed
     drop_last = boolean(drop_last, "fit: drop_last")
     batches = Batches(data, transform, shuffle, seed, device, augment, floating(model), drop_last)
     if drop_last and len(data) and not batches.count(batch_size * accumulate):
@@ -168,7 +168,11 @@ def fit(
         )  # fmt: skip
     if not record:
         training.step.run_eagerly("fit was called with record=False")
-    run = Run(model, optimizers, training, epochs, start_epoch + 1, average, schedule)
+    settings = {
+        "seed": given_seed, "shuffle": shuffle, "drop_last": drop_last, "clip_norm": clip_norm,
+        "clip_value": clip_value, "autocast": low and low.name, "optimizer": [repr(one) for one in optimizers],
+    }  # fmt: skip
+    run = Run(model, optimizers, training, epochs, start_epoch + 1, average, schedule, settings)
     scoring = None
     if validation is not None:
         scoring = _scoring(validation, model, batches, batch_size, loss, metrics, low)
@@ -313,7 +317,6 @@ def _carry_out(
             Loop(run, scoring, interrupt, check, sentinel).go()
 
 
-def _callback(k: int, value: Any) -> Callback:
-    if isinstance(value, Callback):
-        return value
-    return Each(function(value, f"fit: callbacks[{k}]"))
+def _callbacks(given: Any) -> list[Callback]:
+    several = listed(given, "fit: callbacks", "callbacks or functions", optional=True)
+    return [c if isinstance(c, Callback) else Each(function(c, f"fit: callbacks[{k}]")) for k, c in enumerate(several)]

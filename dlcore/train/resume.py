@@ -15,7 +15,8 @@ from dlcore import _safetensors
 from dlcore._arguments import instance, integer
 from dlcore._files import replacing
 from dlcore._notes import note
-from dlcore._tensor import from_numpy
+from dlcore._tensor import Tensor, from_numpy
+from dlcore.data.views import flatten, is_plain
 from dlcore.train._state import decode, encode
 from dlcore.train.run import Callback, Run
 
@@ -36,7 +37,11 @@ class Resume(Callback):
     one before it is used.
 
     That the bits are the same holds for data in arrays, and for data sets whose samples depend on their index alone.
-    Raises ValueError where the files are of another model, optimizer or data; nothing has changed then.
+    Raises ValueError where the files are of another model, of another kind of optimizer or schedule, or of data,
+    batches or epochs of another size; nothing has changed then. Where other settings are not those of the files, a
+    RuntimeWarning names them, and training goes on: by the files' seed and settings of the optimizer, and by the new
+    clip_norm, clip_value, shuffle, drop_last, autocast and data (of arrays up to 16 MB each number is compared, of
+    larger ones a part of the samples).
     """
 
     after_others = True
@@ -47,6 +52,7 @@ class Resume(Callback):
         self.keep = integer(keep, "Resume: keep", 1)
 
     def on_train_begin(self, run: Run) -> None:
+        run.settings["data"] = _fingerprint(run.training.batches.dataset)
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
             try:
@@ -95,6 +101,21 @@ def _read(path: Path) -> Any:
     if texts[_DIGEST] != _digest(texts[_STATE], arrays):
         raise ValueError("its contents are not those that were written: it is damaged")
     return decode(texts[_STATE], {name: from_numpy(array) for name, array in arrays.items()})
+
+
+def _fingerprint(dataset: Any) -> str | None:
+    """What tells data sets from each other; None where reading samples takes time: from files, or by Python code."""
+    base, rows = flatten(dataset)
+    if not is_plain(base):
+        return None
+    digest = hashlib.sha256()
+    for given in base.arrays:
+        array = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
+        every = slice(None, None, 1 + (array.nbytes >> 24))
+        part = np.ascontiguousarray(array[every] if rows is None else array[rows[every]])
+        digest.update(f"{array.dtype} {part.shape}".encode())
+        digest.update(part.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _digest(text: str, arrays: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._notes import note
 from dlcore.nn.module import Module
 from dlcore.optim import Optimizer
 from dlcore.optim.schedules import Schedule
@@ -16,6 +17,8 @@ from dlcore.train.history import History
 from dlcore.train.passes import Training
 
 __all__ = ["Callback", "Run"]
+
+_KEPT = ("optimizer", "seed")  # the settings that a run goes on with, whatever it is given
 
 
 class Run:
@@ -29,7 +32,7 @@ class Run:
 
     def __init__(
         self, model: Module, optimizers: Sequence[Optimizer], training: Training, epochs: int, epoch: int,
-        average: Average | None = None, schedule: Schedule | None = None,
+        average: Average | None = None, schedule: Schedule | None = None, settings: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.model, self.optimizers, self.optimizer = model, list(optimizers), optimizers[0]
         self.training, self.meter = training, training.meter
@@ -41,6 +44,8 @@ class Run:
         self.stop = False
         self.callbacks: list[Callback] = []
         self.average, self.schedule = average, schedule
+        self.settings = dict(settings or {})
+        """What `fit` was given that a run which goes on with this one should be given, too."""
         self.resumed: Mapping[str, Any] | None = None
         """What `state` gave in the run that this one goes on with."""
 
@@ -74,7 +79,8 @@ class Run:
             model |= self.average.trained(self.model)
         return {
             "epoch": epoch, "batch": batch, "stop": self.stop and ended, "sizes": self._sizes(),
-            "seed": self.training.batches.seed, "history": self.history.state_dict(), "model": model,
+            "seed": self.training.batches.seed, "settings": {**self.settings, "seed": self.training.batches.seed},
+            "history": self.history.state_dict(), "model": model,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "average": averages,
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "generators": generator_states(), "meter": self.meter.state_dict(),
@@ -89,7 +95,7 @@ class Run:
     def go_on(self, state: Mapping[str, Any]) -> None:
         """Go on where the run ended that gave ``state``. Raises ValueError, before anything changes, for another one's.
 
-        Callbacks are given what those of the same class, in order, have kept.
+        Callbacks are given what those of the same class, in order, have kept. A warning names settings that differ.
         """
         for name, size in self._sizes().items():
             if state["sizes"].get(name) != size:
@@ -136,6 +142,22 @@ class Run:
                     callback.load_state_dict(entry[1])
                     kept.remove(entry)
                     break
+        self._tell_differences(state.get("settings", {}))  # files of older versions have none
+
+    def _tell_differences(self, before: Mapping[str, Any]) -> None:
+        """Says what was given to the run that is gone on with, and is given to this one otherwise."""
+        told = []
+        for name in self.settings.keys() & before.keys():
+            now, then = self.settings[name], before[name]
+            if now == then or (name == "seed" and now is None):  # None would have drawn one
+                continue
+            if name in _KEPT:
+                self.settings[name] = then
+                told.append(f"{name} was {then}, which goes on, and is given as {now}")
+            else:
+                told.append("the training data are others" if name == "data" else f"{name} was {then} and is {now}")
+        if told:
+            note(f"fit: Resume: unlike in the run that was interrupted, {'; '.join(sorted(told))}")
 
 
 class Callback:
