@@ -195,6 +195,7 @@ def _tuple(value):
         lambda x: x + dl.sin(dl.arange(4) * 0.5) + dl.arange(3)[:, None] + dl.linspace(0, 1, 4),
         lambda x: nn.functional.one_hot(x.argmax(2), 4),
         lambda x: (x - x.mean(0)) / (dl.std(x, 0) + 1),
+        lambda x: (dl.sort(x, 0), dl.argsort(x.reshape(-1), descending=True), *dl.topk(x, 2, axis=1)),
         lambda x: x / dl.linalg.norm(x, axis=2, keepdims=True) + dl.norm(x, 3, axis=0) + dl.var(x),
     ],
 )
@@ -422,10 +423,10 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
             export(nn.Linear(3, 2, dtype=dl.bfloat16), path, example=ONE)
         with pytest.raises(FileNotFoundError, match="there is no folder"):
             export(model, path / "a" / "b", example=ONE)
-    with pytest.raises(ValueError, match=r"take \(test_export.py:\d+\) cannot be exported to C: it has no form there"):
-        dl.export.c(Function(lambda x: dl.take(x, x.argmax(1), 1)), path, example=ONE)
-    with pytest.raises(ValueError, match=r"exported to C: it has no form there, nor in ONNX: ONNX does not say where"):
-        dl.export.c(Function(lambda x: dl.sort(x, axis=1)), path, example=ONE)
+    with pytest.raises(ValueError, match=r"prod \(test_export.py:\d+\) cannot be exported to C: it has no form there"):
+        dl.export.c(Function(lambda x: dl.prod(x, 1)), path, example=ONE)
+    with pytest.raises(ValueError, match=r"exported to C: it has no form there, nor in ONNX: ONNX scans sums alone"):
+        dl.export.c(Function(lambda x: dl.cumprod(x, axis=1)), path, example=ONE)
     large = nn.Linear(4096, 2100)
     with pytest.raises(ValueError, match=r"export.c: the model has more than 3\d.* of weights"):
         dl.export.c(large, path, example=np.ones((1, 4096), np.float32))

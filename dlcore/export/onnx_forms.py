@@ -1,8 +1,9 @@
 """The form of each operation in ONNX: an operation more is an entry in `FORMS`, or in `REFUSED` with the reason.
 
 A form is a function of the graph, the tensors and attributes of a call by name, and the output's dtype and shape; it
-returns the output. Operators and dtypes are those that onnxruntime runs on a CPU: numbers that it does not take, as
-small integers mostly, are computed in int32 and cast back, which wraps as dlcore's do.
+returns the output, or of an operation with several a tuple. Operators and dtypes are those that onnxruntime runs on a
+CPU: numbers that it does not take, as small integers mostly, are computed in int32 and cast back, which wraps as
+dlcore's do.
 """
 
 from __future__ import annotations
@@ -44,13 +45,12 @@ class Node:
         return self.graph.add(kind, *inputs, **{"dtype": self.dtype, "shape": self.shape, **attributes})
 
 
-Form = Callable[[Node], Value]
+Form = Callable[[Node], Any]
 FORMS: dict[str, Form] = {**ACTIVATION_FORMS}
 
 _LOSS = "a loss belongs to training; export the model alone"
 _PART = "a part of a tensor is written; build the result with where or concat"
 _WALK = "it walks through memory by strides; build the result with take and reshape"
-_ORDER = "ONNX does not say where a sort puts NaN"
 REFUSED = {
     "slice_assign": _PART, "put": _PART, "put_": _PART,
     "put_backward": "it is the gradient of an assignment",
@@ -68,7 +68,7 @@ REFUSED = {
     "linear_recurrence": "ONNX scans sums alone: cumsum",
     "unique_values": "the shape of its result depends on values",
     **dict.fromkeys(("count_runs", "run_heads", "run_numbers"), "it is a part of unique"),
-    **dict.fromkeys(("sort", "argsort", "topk", "median", "nanmedian", "quantile", "nanquantile"), _ORDER),
+    **dict.fromkeys(("median", "nanmedian", "quantile", "nanquantile"), "write it with sort or topk"),
     "conv_weight": "it is a gradient", "searchsorted": "ONNX has no search in a sorted sequence",
     "is_among": "ONNX has no search in a set; compare with each element by equal, and take any",
     "embedding_bag_forward": "bags of tokens have lengths of their own; look rows up with embedding, then sum or mean",

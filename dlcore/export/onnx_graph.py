@@ -88,6 +88,15 @@ class Graph:
         self.nodes.append(protobuf.node(kind, names, [out.name], out.name, self.line, **attributes))
         return out
 
+    def several(
+        self, kind: str, *inputs: Value, results: Sequence[tuple[str, Sequence[Length]]], **attributes: Any
+    ) -> list[Value]:  # fmt: skip
+        """The outputs of a node with several; ``results``: the dtype and shape of each."""
+        outs = [Value(self.fresh(f"{self.prefix}_{kind}".lower()), dtype, shape) for dtype, shape in results]
+        names = [out.name for out in outs]
+        self.nodes.append(protobuf.node(kind, [i.name for i in inputs], names, names[0], self.line, **attributes))
+        return outs
+
     def cast(self, x: Value, dtype: str) -> Value:
         """``x`` in another dtype."""
         return x if x.dtype == dtype else self.add("Cast", x, dtype=dtype, to=protobuf.DTYPES[dtype])

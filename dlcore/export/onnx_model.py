@@ -189,8 +189,6 @@ class _Writer:
         if op is not None and op.name not in FORMS:
             self._refuse(call, refusal(op) or "the operation has no form there")
         outs = self._outputs(same)
-        if len(outs) != 1:
-            self._refuse(call, f"it has {len(outs)} results")
         out = outs[0]
         shape = self._merged(call, [a.shape for a in out], "a shape")
         if out[0].dtype.name not in protobuf.DTYPES:
@@ -206,9 +204,13 @@ class _Writer:
                 made = FORMS[op.name](Node(graph, named, given, out[0].dtype.name, shape))
             except ValueError as error:
                 self._refuse(call, str(error))
-        if op is None or op.view is None:
-            self._forget(call, out)
-        self.known[self._key(out)] = made
+        several = made if isinstance(made, tuple) else (made,)
+        if len(outs) != len(several):
+            self._refuse(call, f"it has {len(outs)} results")
+        for arrays, value in zip(outs, several, strict=True):
+            if op is None or op.view is None:
+                self._forget(call, arrays)
+            self.known[self._key(arrays)] = value
 
     def _outputs(self, same: Sequence[Call]) -> list[Any]:
         """The results; of a call that has none and fills an operand, as ``arange`` does, that operand."""
