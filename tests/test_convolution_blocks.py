@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore.op import Spec
+from dlcore.ops._convolution_kernels import OF_INPUT, OF_OUTPUT, OF_WEIGHT
 from dlcore.ops._convolution_reference import input_of, output_of, weight_of
 from dlcore.ops.conv import conv, conv_input, conv_weight
 
@@ -15,6 +17,7 @@ SHAPES = {  # images, weight, stride, padding, dilation, groups
     "bands of an image": ((2, 17, 90, 40), (35, 17, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
     "bands of a strided image": ((1, 16, 90, 71), (20, 16, 3, 3), (2, 2), (0, 1, 2, 1), (1, 1), 1),
     "parts of a line": ((1, 3, 5000), (16, 3, 5), (1,), (2, 2), (1,), 1),
+    "tiles with empty lanes": ((5, 34, 31, 40), (36, 34, 3, 3), (1, 1), (1, 0, 0, 1), (1, 1), 1),
     "several images at once": ((40, 64, 4, 4), (70, 64, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
     "slices of the sum": ((3, 600, 11), (20, 600, 3), (1,), (1, 1), (1,), 1),
     "phases of a stride": ((2, 40, 33, 35), (33, 40, 4, 2), (3, 2), (1, 2, 0, 1), (1, 2), 1),
@@ -59,6 +62,23 @@ def test_every_part_is_there_once(name, layout, threads):
         (conv_weight(dl.tensor(x), dl.tensor(y), kernel=filters[2:], **rest), weight_of(x, y, filters[2:], **rest)),
     ):
         np.testing.assert_array_equal(np.asarray(got), wanted)
+
+
+def test_empty_lanes_are_weighed_against_multiplications_saved():
+    """Kernels of 3 x 3 go to the general ones, which have Winograd's algorithm, unless too many lanes are empty."""
+
+    def direct(inputs, outputs, padding=(1, 1, 1, 1), dtype=dl.float32):
+        x, y, weight = (
+            Spec(s, dtype) for s in ((16, inputs, 40, 40), (16, outputs, 40, 40), (outputs, inputs, 3, 3))
+        )
+        walk = ((1, 1), padding, (1, 1), 1, "NCHW")
+        asked = (OF_OUTPUT, (x, weight)), (OF_INPUT, (y, weight)), (OF_WEIGHT, (x, y, (3, 3)))
+        return [kernels["cpu"][0][1](*operands, *walk) for kernels, operands in asked]
+
+    assert direct(24, 24) == [False, False, False]
+    assert direct(17, 17) == direct(24, 24, dtype=dl.float64) == [True, True, True]
+    assert direct(24, 24, (2, 2, 2, 2)) == [True, False, True]  # of the gradient's windows none is mostly padding
+    assert direct(24, 24, (0, 0, 0, 0)) == [False, True, False]
 
 
 def test_16_bit_images_that_are_widened_in_parts():

@@ -21,8 +21,18 @@ general / direct, NCHW, then NHWC; the gradient of the input from 24 channels to
 
 Of 3 x 3 places without a stride and of 16 channels and more the general kernels compute float32 by Winograd's
 algorithm, again by shapes alone: csrc/conv/winograd.inl has the bounds, figures and errors. The table is from before
-it: of 40 -> 40 channels of 16 x 16, 64 images, direct 2.6 ms are 1.6 to 2.2 by Winograd's, while 24 -> 24 and 20 -> 20
-stay as fast or faster directly. The bounds do not yet know that.
+it. Empty lanes are weighed against 9 multiplications in place of 4 (`prefers_winograd`); the weight's gradient gains
+from 22 filters on. Microseconds on the Zen 4, two cores, NCHW, general / direct:
+                                      output of the convolution       gradient of the weight
+    1 image,   18 -> 50 of 32 x 32      83 /   97         81 /  102
+    1 image,   24 -> 24 of 56 x 56     197 /  195        208 /  208
+   16 images,  24 -> 24 of 28 x 28     622 /  721        662 /  880
+   64 images,  24 -> 24 of 28 x 28    3609 / 5371       4567 / 5804
+   64 images,  64 -> 24 of 14 x 14    1484 / 2090       2195 / 3958
+   16 images,  50 -> 50 of 28 x 28    2120 / 4883       1998 / 5397
+   64 images,  40 -> 40 of 7 x 7       491 /  440        531 /  887
+   64 images,  17 -> 22 of 28 x 28    1997 / 2243       2189 / 3126
+   64 images,  32 -> 34 of 28 x 28    5981 / 8201       6517 / 9083
 """
 
 from __future__ import annotations
@@ -47,6 +57,9 @@ _BAND = 1 << 18
 _COPY = _BAND // (3 * _LANES * 4)
 """Channels times width times reach of the kernel: with more, a copy of sixteen images would leave the second cache."""
 
+_TILES = 32
+"""With fewer tiles of 2 x 2, or fewer channels than lanes, general kernels do without Winograd's algorithm."""
+
 Lengths = tuple[int, ...]
 
 
@@ -60,14 +73,16 @@ class _Walk(NamedTuple):
     kernel: Sequence[int]
     stride: Sequence[int]
     dilation: Sequence[int]
+    padding: Sequence[int]
+    """Before and after each axis that is read: for the gradient of the input what the kernel reaches beyond it."""
     interleaved: bool
-    wide: bool
+    itemsize: int
 
     def with_lanes_of_images(self) -> bool:
         """Whether direct kernels take sixteen images at a time, as direct_images.inl has it."""
         reach, width = (self.kernel[-1] - 1) * self.dilation[-1], self.places[-1]
         near = self.interleaved or 16 * reach >= width
-        enough = self.wide and 8 * (-self.batch % _LANES) <= self.batch
+        enough = self.itemsize >= 4 and 8 * (-self.batch % _LANES) <= self.batch
         return near and enough and self.source * width * reach < _COPY
 
     def leaves_lanes(self, share: int) -> bool:
@@ -82,46 +97,86 @@ class _Walk(NamedTuple):
         """Of all images."""
         return self.batch * math.prod(self.places)
 
+    def by_winograd(self, multiplications: int) -> bool:
+        """Whether general kernels compute it by Winograd's algorithm, as csrc/conv/winograd.inl has it, at the cost of
+        so many multiplications for each tile."""
+        plain = (*self.kernel, *self.stride, *self.dilation) == (3, 3, 1, 1, 1, 1) and max(self.padding) <= 1
+        if not plain or self.itemsize != 4 or min(self.source, self.target) < _LANES:
+            return False
+        tiles, results = self.tiles()
+        return self.batch * tiles >= _TILES and multiplications * tiles <= 9 * results
+
+    def tiles(self) -> tuple[int, int]:
+        """Tiles of 2 x 2 that cover the results of 3 x 3 places in one image, and these results."""
+        high, wide = (n + sum(self.padding[2 * a : 2 * a + 2]) - 2 for a, n in enumerate(self.places))
+        return -(-high // 2) * -(-wide // 2), high * wide
+
+    def prefers_winograd(self) -> bool:
+        """Whether Winograd's algorithm with lanes of channels, some of them empty, costs less than direct kernels do.
+
+        In multiply-adds and their like: 16 products of a tile with full lanes, 24 additions and 16 stores or loads for
+        each channel that is read and each lane that is made, 8 of these at the price of a product; and a sixteenth more
+        where tiles are few.
+        """
+        if not self.by_winograd(22):
+            return False
+        tiles, results = self.tiles()
+        lanes = -(-self.target // _LANES) * _LANES
+        return 17 * tiles * (self.source * lanes + 8 * (self.source + lanes)) < 9 * results * self.source * self.target
+
 
 def _walk(
-    images: Spec, source: int, target: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
-    layout: str,
-) -> _Walk:  # fmt: skip
-    interleaved = layout == "NHWC"
+    images: Spec, source: int, target: int, kernel: Sequence[int], walk: Geometry, transposed: bool = False
+) -> _Walk:
+    interleaved = walk.layout == "NHWC"
     places = images.shape[1:-1] if interleaved else images.shape[2:]
-    wide = images.dtype.itemsize >= 4
-    return _Walk(images.shape[0], source, target, places, kernel, stride, dilation, interleaved, wide)
+    padding = walk.padding
+    if transposed:
+        padding = tuple(n - 1 - walk.padding[2 * a + side] for a, n in enumerate(walk.reach(kernel)) for side in (0, 1))
+    return _Walk(
+        images.shape[0], source, target, places, kernel, walk.stride, walk.dilation, padding, interleaved,
+        images.dtype.itemsize,
+    )  # fmt: skip
 
 
-def _of_output(x: Spec, weight: Spec, stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str) -> bool:
+def _of_output(
+    x: Spec, weight: Spec, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
+) -> bool:
     outputs, inputs, *kernel = weight.shape
     if len(kernel) > 2 or _is_product(kernel, groups, layout):
         return False
-    walk = _walk(x, inputs, outputs // groups, kernel, stride, dilation, layout)
-    if walk.target <= _LANES // 2 or (inputs <= _FEW and not walk.interleaved) or walk.leaves_lanes(6):
+    walk = _walk(x, inputs, outputs // groups, kernel, Geometry(stride, padding, dilation, groups, layout))
+    if walk.target <= _LANES // 2 or (inputs <= _FEW and not walk.interleaved):
         return True
+    if walk.leaves_lanes(6):
+        return not walk.prefers_winograd()
     many = walk.batch >= 2 * _LANES and not walk.interleaved and math.prod(stride) == 1
     return many and inputs < _LANES and walk.with_lanes_of_images()
 
 
-def _of_input(y: Spec, weight: Spec, stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str) -> bool:
+def _of_input(
+    y: Spec, weight: Spec, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
+) -> bool:
     outputs, inputs, *kernel = weight.shape
     if len(kernel) > 2 or _is_product(kernel, groups, layout):
         return False
-    walk = _walk(y, outputs // groups, inputs, kernel, stride, dilation, layout)
-    return inputs <= _LANES // 2 or walk.leaves_lanes(6)
+    geometry = Geometry(stride, padding, dilation, groups, layout)
+    walk = _walk(y, outputs // groups, inputs, kernel, geometry, transposed=True)
+    return inputs <= _LANES // 2 or (walk.leaves_lanes(6) and not walk.prefers_winograd())
 
 
 def _of_weight(
-    x: Spec, y: Spec, kernel: tuple[int, ...], stride: Sequence[int], dilation: Sequence[int], groups: int, layout: str
+    x: Spec, y: Spec, kernel: Lengths, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
 ) -> bool:  # fmt: skip
     if len(kernel) > 2 or _is_product(kernel, groups, layout):
         return False
     axis = -1 if layout == "NHWC" else 1
-    walk = _walk(x, x.shape[axis] // groups, y.shape[axis] // groups, kernel, stride, dilation, layout)
+    geometry = Geometry(stride, padding, dilation, groups, layout)
+    walk = _walk(x, x.shape[axis] // groups, y.shape[axis] // groups, kernel, geometry)
     if walk.target < _LANES or (not walk.interleaved and walk.source * kernel[-1] <= _ROW):
         return True
-    return walk.source <= 2 * _LANES and walk.positions() >= 1 << 14 and walk.leaves_lanes(4)
+    many = walk.source <= 2 * _LANES and walk.positions() >= 1 << 14
+    return many and walk.leaves_lanes(3 if walk.by_winograd(28) else 4)
 
 
 def _is_product(kernel: list[int] | tuple[int, ...], groups: int, layout: str) -> bool:
@@ -139,7 +194,7 @@ def _of_maxima(
     """
     outputs, inputs, *kernel = weight.shape
     walk = Geometry(stride, padding, dilation, groups, layout)
-    if not _of_output(x, weight, stride, dilation, groups, layout) or {*stride} != {1} or x.dtype.itemsize < 4:
+    if not _of_output(x, weight, stride, padding, dilation, groups, layout) or {*stride} != {1} or x.dtype.itemsize < 4:
         return False
     if math.prod(window) > 256 or any(w > s for w, s in zip(window, step, strict=True)):
         return False
