@@ -232,15 +232,18 @@ static void pack_filters(const S* w, int64_t channels, int64_t taps, const int64
                          int width, compute_t<S>* panel) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
-  for (int lane = 0; lane < width; lane += L) {
-    const int count = std::clamp(columns - lane, 0, L);
-    T* to = panel + lane;
-    int64_t c = 0, t = 0;
-    transpose_lines(w + (first + lane) * channels * taps, channels * taps, count, channels * taps,
-                    [&](int64_t, vec<T> v) DLCORE_MAP {
-                      vstore(to + (rank[t] * channels + c) * width, v);
-                      if (++t == taps) t = 0, ++c;
-                    });
+  for (int64_t begin = 0; begin < channels; begin += L) {  // whole squares, whose rows all lanes soon complete
+    const int64_t depth = std::min<int64_t>(L, channels - begin) * taps;
+    for (int lane = 0; lane < width; lane += L) {
+      const int count = std::clamp(columns - lane, 0, L);
+      T* to = panel + begin * width + lane;
+      int64_t c = 0, t = 0;
+      transpose_lines(w + ((first + lane) * channels + begin) * taps, channels * taps, count, depth,
+                      [&](int64_t, vec<T> v) DLCORE_MAP {
+                        vstore(to + (rank[t] * channels + c) * width, v);
+                        if (++t == taps) t = 0, ++c;
+                      });
+    }
   }
 }
 
