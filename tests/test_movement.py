@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore.ops.writing import coordinates
 
 RNG = np.random.default_rng(3)
 A = RNG.standard_normal((4, 6, 3)).astype(np.float32)
@@ -303,6 +304,7 @@ X = dl.zeros(2, 3)
          "one_hot: label -1 at position 1 is out of range for 4 classes"),
         (lambda: dl.one_hot(X, 3), TypeError, "one_hot: classes are of dtype float32, not integers"),
         (lambda: dl.unravel_index(dl.tensor(24), (4, 6)), IndexError, "unravel_index: index 24 at position 0"),
+        (lambda: coordinates(dl.tensor(24), (4, 6)), IndexError, "coordinates: index 24 at position 0"),
         (lambda: X.unfold(1, 4), ValueError, r"unfold: windows of 4 elements along axis 1 of shape \(2, 3\)"),
         (lambda: dl.sliding_window_view(X, 4, 1), ValueError, "sliding_window_view: windows of shape"),
         (lambda: X.narrow(1, 2, 2), IndexError, "narrow: 2 places from 2 on leave axis 1"),

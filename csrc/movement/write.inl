@@ -91,7 +91,7 @@ static void coordinates(const Args& a) {
   int64_t size = 1;
   for (int64_t d = 0; d < axes; ++d) size *= a.integer(static_cast<int>(d));
   const Scratch<int64_t> positions(n);
-  find_positions("unravel_index", indices, 0, size, positions.get());
+  find_positions("coordinates", indices, 0, size, positions.get());
   int64_t* to = out.as<int64_t>();
   const bool narrow = size <= int64_t{0xFFFFFFFF};
   parallel_ranges(n, 8192, [&](int64_t begin, int64_t end) {
