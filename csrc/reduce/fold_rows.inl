@@ -209,6 +209,19 @@ static inline V fold_pair(V a, V b, std::integer_sequence<int, lane...>) {
       __builtin_shufflevector(a, b, lane / half * N + lane % half / w * 2 * w + lane % half % w ...),
       __builtin_shufflevector(a, b, lane / half * N + lane % half / w * 2 * w + lane % half % w + w ...));
 }
+// a[0], b[0], a[1], b[1], ... in the place of two vectors.
+template <class L> static inline void interleave(L* a, L* b) {
+  constexpr int N = kLanes<L>;
+  const vec<L> x = vload(a), y = vload(b);
+  const auto half = [&]<int... lane>(int first, std::integer_sequence<int, lane...>) DLCORE_MAP {
+    const vec<L> low = __builtin_shufflevector(x, y, lane / 2 + lane % 2 * N...);
+    const vec<L> high = __builtin_shufflevector(x, y, N / 2 + lane / 2 + lane % 2 * N...);
+    return first ? low : high;
+  };
+  vstore(a, half(1, std::make_integer_sequence<int, N>()));
+  vstore(b, half(0, std::make_integer_sequence<int, N>()));
+}
+
 // Short rows, the lanes of `kRows` of them in one vector: where one vector would hold all lanes of a row, two rows fill
 // it with half of theirs, so that the first step from a vector to a number takes no shuffle.
 template <class L> constexpr int kRows = kParts<L> == 1 ? 2 : 1;

@@ -17,6 +17,33 @@
 #include "common/reduction.inl"
 #include "reduce/fold_rows.inl"
 
+// ---- columns ------------------------------------------------------------------------------------------------------
+// Calls each(c) for every `step` of w columns and returns how many it has covered. With `ahead` the four rows behind
+// the four at x are fetched meanwhile, a line after another: by itself a processor begins anew in each row and reads as
+// many pages at once as there are rows. So sums over the first axis of 1024 x 1024 float32 that are in no cache take
+// 148 us, not 214, where a loop that sums as many words takes 137; in the third-level cache they take 60, not 55. Where
+// rows are short, or do not follow one another, all this costs and nothing is gained.
+template <int step, class T, class Each>
+static inline __attribute__((always_inline)) int64_t each_column(const T* x, int64_t w, bool ahead, Each each) {
+  constexpr int kBytes = 4 * step * static_cast<int>(sizeof(T));
+  int64_t c = 0;
+  for (int row = 0; ahead && row < 4; ++row) {
+    const char* const next = reinterpret_cast<const char*>(x + (4 + row) * w - 4 * c);
+    for (const int64_t end = c + w / 4 / step * step; c < end; c += step) {
+#pragma GCC unroll 4
+      for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(next + c / step * kBytes + line);
+      each(c);
+    }
+  }
+  for (; c + step <= w; c += step) each(c);
+  return c;
+}
+// Whether rows of w elements, ld apart, of an array that is no longer in the second-level cache are worth it.
+template <class T> static bool fetches_ahead(int64_t ld, int64_t w, bool distant) {
+  return distant && ld == w && w * static_cast<int64_t>(sizeof(T)) >= (sizeof(T) < 4 ? 512 : 256);
+}
+constexpr int64_t kDistant = int64_t{1} << 21;  // bytes of such an array
+
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
 // Integers of 8 and 16 bits stay what they are; others are in their compute type.
 template <class T> constexpr bool kSmall = std::is_integral_v<T> && sizeof(T) < 4;
@@ -32,7 +59,11 @@ template <class C_, class L_ = sum_t<C_>> struct Sum {
   static constexpr bool kFloat = std::is_same_v<compute_t<C>, L> && !std::is_integral_v<L>;
   using P = std::conditional_t<std::is_integral_v<L>, int64_t, double>;
   static constexpr bool kShortRows = kFloat || kSmall<C>;
+  using From = Widened<C>;
+  static constexpr int kLane = kLanes<L>;
+  static constexpr bool kPairs = kFloat && requires { From::even(vec<int32_t>{}); };
   P divisor = 1;
+  bool distant = false;
 
   P identity() const { return 0; }
   __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const requires(!kFloat) {
@@ -77,27 +108,48 @@ template <class C_, class L_ = sum_t<C_>> struct Sum {
   __attribute__((noinline)) void rows(const C* x, int64_t ld, int64_t n, int64_t w, int64_t, P* p) const
       requires(kFloat) {
     L sums[1024];
-    fold_rows<Plus, Widened<C>>(x, ld, n, w, L(0), sums);
+    fold_rows<Plus, From>(x, ld, n, w, L(0), sums);
     for (int64_t c = 0; c < w; ++c) p[c] += sums[c];
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
-    L lanes[1024];
+    alignas(64) L lanes[1024];
     for (int64_t c = 0; c < w; ++c) lanes[c] = 0;
+    const bool ahead = fetches_ahead<C>(ld, w, distant);
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4, x += 4 * ld) {
-      const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
-      int64_t c = 0;
-      if constexpr (kFloat)
-        for (; c + kLanes<L> <= w; c += kLanes<L>)
-          vstore(lanes + c, vload(lanes + c) + ((widen(x + c) + widen(x1 + c)) + (widen(x2 + c) + widen(x3 + c))));
-#pragma omp simd
-      for (int64_t k = c; k < w; ++k) lanes[k] += (wide(x + k) + wide(x1 + k)) + (wide(x2 + k) + wide(x3 + k));
+      const auto sum = [&](int64_t c, auto at) DLCORE_MAP {
+        return (at(x + c) + at(x + ld + c)) + (at(x + 2 * ld + c) + at(x + 3 * ld + c));
+      };
+      add_columns(x, w, ahead, lanes, sum);
     }
     for (; r < rows; ++r, x += ld)
-#pragma omp simd
-      for (int64_t c = 0; c < w; ++c) lanes[c] += wide(x + c);
+      add_columns(x, w, false, lanes, [&](int64_t c, auto at) DLCORE_MAP { return at(x + c); });
+    if constexpr (kPairs)
+      for (int64_t c = 0; c + 2 * kLane <= w; c += 2 * kLane) interleave(lanes + c, lanes + c + kLane);
 #pragma omp simd
     for (int64_t c = 0; c < w; ++c) p[c] += lanes[c];
+  }
+  // lanes[c] += sum(c, read), `read` being what makes a number, or a vector, of memory. Where pairs are taken apart the
+  // even ones of two vectors stand before the odd ones.
+  template <class Sums>
+  static inline void add_columns(const C* x, int64_t w, bool ahead, L* lanes, Sums sum) {
+    const auto add = [&](int64_t c, int64_t at, auto read) DLCORE_MAP {
+      vstore(lanes + at, vload(lanes + at) + sum(c, read));
+    };
+    int64_t c = 0;
+    if constexpr (kPairs) {
+      const auto pairs = [&](const C* y) DLCORE_MAP { return vload(reinterpret_cast<const int32_t*>(y)); };
+      c = each_column<2 * kLane>(x, w, ahead, [&](int64_t k) DLCORE_MAP {
+        add(k, k, [=](const C* y) DLCORE_MAP { return From::even(pairs(y)); });
+        add(k, k + kLane, [=](const C* y) DLCORE_MAP { return From::odd(pairs(y)); });
+      });
+    } else if constexpr (kFloat) {
+      c = each_column<kLane>(x, w, ahead, [&](int64_t k) DLCORE_MAP {
+        add(k, k, [&](const C* y) DLCORE_MAP { return From::vector(y); });
+      });
+    }
+#pragma omp simd
+    for (int64_t k = c; k < w; ++k) lanes[k] += sum(k, [](const C* y) DLCORE_MAP { return wide(y); });
   }
   static L wide(const C* x) { return static_cast<L>(load(x)); }
   void merge(P& p, const P& q) const { p += q; }
@@ -111,6 +163,7 @@ template <class C_, class Join, class From = AsStored<C_>> struct Extremum {
   using C = C_;
   using P = typename From::L;
   static constexpr bool kShortRows = !std::is_integral_v<C>;
+  bool distant = false;
 
   static void update(P& p, P x) {  // the branch is seldom taken, unlike those the join becomes for scalars
     if (Join::beats(x, p)) p = x;
@@ -122,14 +175,14 @@ template <class C_, class Join, class From = AsStored<C_>> struct Extremum {
     for (int64_t c = 0; c < w; ++c) p[c] = Join{}(p[c], best[c]);
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
-    constexpr int kLane = kLanes<P>;
+    const bool ahead = fetches_ahead<C>(ld, w, distant);
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4, x += 4 * ld) {
       const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
-      int64_t c = 0;
-      for (; c + kLane <= w; c += kLane)
-        vstore(p + c, joined<Join>(vload(p + c), joined<Join>(joined<Join>(at(x + c), at(x1 + c)),
-                                                              joined<Join>(at(x2 + c), at(x3 + c)))));
+      int64_t c = each_column<kLanes<P>>(x, w, ahead, [&](int64_t k) DLCORE_MAP {
+        vstore(p + k, joined<Join>(vload(p + k), joined<Join>(joined<Join>(at(x + k), at(x1 + k)),
+                                                              joined<Join>(at(x2 + k), at(x3 + k)))));
+      });
       for (; c < w; ++c)
         for (const C* y : {x, x1, x2, x3}) update(p[c], From::one(y + c));
     }
@@ -263,7 +316,8 @@ template <class C_> struct LogSumExp {
 };
 
 // ---- kernels ------------------------------------------------------------------------------------------------------
-template <class T, class Out, class Op> static void reduce(const Args& a, const Op& op) {
+template <class T, class Out, class Op> static void reduce(const Args& a, Op op) {
+  if constexpr (requires { op.distant; }) op.distant = a.in(0).size() * static_cast<int64_t>(sizeof(T)) >= kDistant;
   reduce_axes<T, Out>(op, a.in(0), a.out(), a.integer(0));
 }
 
