@@ -243,8 +243,8 @@ static inline __m512i upper_halves(__m512i a, __m512i b) {
                                        0x000f000d, 0x000b0009, 0x00070005, 0x00030001);
   return _mm512_permutex2var_epi16(a, odd, b);
 }
-// Without a NaN upper halves are rounded as 16-bit integers: up where the lower one is above 0x8000 after the last bit of
-// the upper has been put to its last, which breaks ties. Five instructions for the eleven of two vectors one by one.
+// Without a NaN upper halves are rounded as 16-bit integers: up where the lower one is above 0x8000 after the last bit
+// of the upper has been put to its last, which breaks ties. Five instructions for the eleven of two vectors one by one.
 static inline void narrow(bfloat16_t* p, __m512 a, __m512 b) {
   const __m512i x = _mm512_castps_si512(a), y = _mm512_castps_si512(b), up = upper_halves(x, y);
   if (__builtin_expect(_mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) != 0, 0))

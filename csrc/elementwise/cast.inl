@@ -57,8 +57,12 @@ struct Truncate {
 struct Move {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T x) const { return x; }
-  template <class T> requires kByHand<T> static void map(int64_t n, float* out, const T* in) { load_block(out, in, n); }
-  template <class T> requires kByHand<T> static void map(int64_t n, T* out, const float* in) { store_block(out, in, n); }
+  template <class T>
+    requires kByHand<T>
+  static void map(int64_t n, float* out, const T* in) { load_block(out, in, n); }
+  template <class T>
+    requires kByHand<T>
+  static void map(int64_t n, T* out, const float* in) { store_block(out, in, n); }
 };
 
 template <class O> static void cast_to(const Args& a) {

@@ -27,7 +27,8 @@ struct Tan {
     const double q = poly(z, -0.4667162138439952, 0.025663550546684046, -0.00031180274813002795, 4.98133502930391e-07);
     const double d = fma_(z, q, 1.0), d_low = fma_(z, q, 1.0 - d);
     const double more = fma_(-d_low * r, fma_(z, 0.44, 1.0), low * fma_(z, 0.66, 1.0));
-    const double n = fma_(r * z, poly(z, -0.13338288051066188, 0.0034248125986855965, -1.786044351338188e-05), more) + r;
+    const double p = poly(z, -0.13338288051066188, 0.0034248125986855965, -1.786044351338188e-05);
+    const double n = fma_(r * z, p, more) + r;
     const bool odd = bits_of(rounded) & 1;
     const double y = (odd ? -d : n) / (odd ? n : d);
     return x == 0.0 ? x : y;

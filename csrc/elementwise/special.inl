@@ -238,7 +238,7 @@ static inline __attribute__((always_inline)) double lgamma_right(double x) {
   const double large = fma_(x - 0.5, log - 1.0, 0.41893853320467274 + series);  // (log(2 pi) - 1) / 2
   return far ? large : near;
 }
-// Of x < -1/2: log(pi / |x sin(pi x)|) less the value at -x. Infinite at poles. NaN where these cancel, if they must not.
+// Of x < -1/2: log(pi / |x sin(pi x)|) less the value at -x. Infinite at poles. NaN where these cancel and must not.
 template <bool may_cancel> static inline __attribute__((always_inline)) double lgamma_of(double x) {
   constexpr double inf = std::numeric_limits<double>::infinity();
   const double a = abs_(x), r = a - __builtin_rint(a), sine = abs_(r * sine_ratio(r * r));

@@ -73,8 +73,8 @@ static Array part_of(const Array& x, int64_t axis, int64_t begin, int64_t end) {
 }
 
 // Dense inputs row by row, so that the result is written from its beginning to its end: two of 1024 x 512 floats take a
-// Zen 4 90 us in cache and 290 in memory, one block of rows after the other 105 and 360. False if one is not dense, or of short rows,
-// which are copied as columns.
+// Zen 4 90 us in cache and 290 in memory, one block of rows after the other 105 and 360. False if one is not dense, or
+// of short rows, which are copied as columns.
 constexpr int64_t kLongRow = 256;  // bytes
 static bool joined_by_rows(const Args& a, int64_t axis) {
   const Array& out = a.out();
