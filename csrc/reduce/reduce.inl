@@ -105,14 +105,13 @@ template <class C_, class L_ = sum_t<C_>> struct Sum {
       p[c] += sum - above;
     }
   }
-  static __m128i words_at(const char* a, const char* b) {  // the second one by a load, too
-    return _mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(reinterpret_cast<const double*>(a)),
-                                         reinterpret_cast<const double*>(b)));
-  }
   static uint64_t word_at(const char* p) {
     uint64_t word;
     std::memcpy(&word, p, sizeof word);
     return word;
+  }
+  static __m128i words_at(const char* a, const char* b) {
+    return _mm_set_epi64x(static_cast<int64_t>(word_at(b)), static_cast<int64_t>(word_at(a)));
   }
   // The sum of a word's numbers; signed ones each as much larger as makes the least of them 0.
   static int64_t sum_word(uint64_t word, uint64_t mask) {
