@@ -108,15 +108,17 @@ template <> struct LogTable<Base10, double> {
       -3.6997161985200967e-13, -7.221875720861181e-14, -8.532344317057107e-14};
 };
 
-// log(1 + f) - f over f^2, |f| <= 1/16: relative errors of 2^-27 and 2^-60 of log(1 + f).
-DLCORE_VECTOR vec<float> vlog_series(vec<float> f, vec<float>) {
-  return vpoly(f, -0.49999982f, 0.33334455f, -0.2503376f, 0.19218737f);
+// log(1 + f) - f over f^2, |f| <= 1/16, times `scale`: relative errors of 2^-27 and 2^-60 of log(1 + f).
+template <class Table> DLCORE_VECTOR vec<float> vlog_series(vec<float> f, vec<float>) {
+  constexpr float s = Table::scale;
+  return vpoly(f, s * -0.49999982f, s * 0.33334455f, s * -0.2503376f, s * 0.19218737f);
 }
-DLCORE_VECTOR vec<double> vlog_series(vec<double> f, vec<double> z) {
-  const vec<double> even = vpoly(z, -0.49999999999999994, -0.2500000000004781, -0.16666666536444028,
-                                 -0.12500140353061054, -0.0995536987693259);
-  const vec<double> odd = vpoly(z, 0.3333333333333347, 0.19999999999579524, 0.14285713749997075, 0.11113171938503841,
-                                0.07849206062398138);
+template <class Table> DLCORE_VECTOR vec<double> vlog_series(vec<double> f, vec<double> z) {
+  constexpr double s = Table::scale;
+  const vec<double> even = vpoly(z, s * -0.49999999999999994, s * -0.2500000000004781, s * -0.16666666536444028,
+                                 s * -0.12500140353061054, s * -0.0995536987693259);
+  const vec<double> odd = vpoly(z, s * 0.3333333333333347, s * 0.19999999999579524, s * 0.14285713749997075,
+                                s * 0.11113171938503841, s * 0.07849206062398138);
   return vfma(odd, f, even);
 }
 
@@ -128,13 +130,13 @@ template <class Base, class V> DLCORE_VECTOR V vlog(V x) {
   __m512i place;
   if constexpr (sizeof(T) == 4) place = _mm512_maskz_srli_epi32(0xffff, (__m512i)m, Inverse<T>::shift);
   else place = _mm512_maskz_srli_epi64(0xff, (__m512i)m, Inverse<T>::shift);
-  const V f = vfma(m, vlookup16(place, Inverse<T>::near), vset(T(-1))), z = f * f, series = vlog_series(f, z);
+  const V f = vfma(m, vlookup16(place, Inverse<T>::near), vset(T(-1))), z = f * f, series = vlog_series<Table>(f, z);
   const V start = vfma(e, vset(Table::step), vlookup16(place, Table::high));
   V small = vlookup16(place, Table::low);
   if constexpr (Table::step_low != T(0)) small = vfma(e, vset(Table::step_low), small);
   if constexpr (Table::scale == T(1)) return vlimits<kOfLogarithm>(start + (f + vfma(z, series, small)), x);
-  const V scale = vset(Table::scale), rest = vfma(z * series, scale, vfma(f, vset(Table::scale_low), small));
-  return vlimits<kOfLogarithm>(start + vfma(f, scale, rest), x);
+  const V rest = vfma(z, series, vfma(f, vset(Table::scale_low), small));
+  return vlimits<kOfLogarithm>(start + vfma(f, vset(Table::scale), rest), x);
 }
 
 // ---- exponentials of doubles --------------------------------------------------------------------------------------
