@@ -23,6 +23,11 @@ SHAPES = [
 ]
 
 
+def products(a, b):
+    at, bt = a.T.clone(), b.T.clone()
+    return [(x @ y).numpy() for x in (a, at.T) for y in (b, bt.T)]
+
+
 def gradients(a, bt, bias, dout):
     x, w, b = (t.detach().requires_grad_() for t in (a, bt, bias))
     dl.linear(x, w, b, activation="relu").backward(dout)
@@ -38,12 +43,20 @@ for dtype in ("float32", "float64", "float16", "bfloat16"):
         for threads in (1, 2, 3):
             dl.set_num_threads(threads)
             results.append([a @ b, at.T @ b, a @ bt.T, at.T @ bt.T, dl.linear(a, bt, bias, activation="gelu"),
+                            dl.linear(a, b.T, bias, activation="gelu"),
                             *gradients(a, bt, bias, dout)])
         one_thread = results[0]
         for one, two, three in zip(*results, strict=True):
             assert np.array_equal(one.numpy(), two.numpy()), (dtype, m, n, k)
             assert np.array_equal(one.numpy(), three.numpy()), (dtype, m, n, k)
             digest.update(np.ascontiguousarray(one.numpy()).tobytes())
+        dl.set_num_threads(1)
+        # What cancels leaves what each rounding of a chain did: other sums do not show the order of terms in 16 bits.
+        for left in products(dl.concat([a, a], 1), dl.concat([b, -b], 0)):
+            digest.update(left.tobytes())
+        signs = [rng.integers(-1, 2, s).astype(float) for s in ((m, k), (k, n))]  # sums are exact, in 16 bits too
+        for got in products(*(dl.tensor(x, dtype=dtype) for x in signs)):
+            assert np.array_equal(got, signs[0] @ signs[1]), (dtype, m, n, k)
         nothing = dl.zeros(n, dtype=dtype)  # with a bias, even of zeros, no product is a small one
         assert np.array_equal(one_thread[2].numpy(), dl.linear(a, bt, nothing).numpy()), (dtype, m, n, k)
         if min(m, n) > 14:  # not narrow: the same chains in every layout
