@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore.ops.counting import bincount_sized
 
 RNG = np.random.default_rng(11)
 A = RNG.standard_normal((5, 7)).astype(np.float32)
@@ -201,3 +202,9 @@ def test_rows_of_16_bit_floats_are_reduced_exactly(dtype):
         x = dl.tensor(a).to(dtype)
         assert np.array_equal(x.sum(-1).to(dl.int64), a.sum(-1)), n
         assert np.array_equal(x.amax(-1).to(dl.int64), a.max(-1)), n
+
+
+def test_bincount_sized_refuses_what_int64_would_take_for_negative():
+    values = dl.tensor(np.array([0, 2**63 + 1], np.uint64))
+    with pytest.raises(ValueError, match=r"^bincount_sized: value 9223372036854775809 at position 1 is not below 7$"):
+        bincount_sized(values, None, 7)
