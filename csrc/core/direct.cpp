@@ -11,9 +11,6 @@
 #include "core/stand_in.h"
 #include "core/traced.h"
 
-#include <structmember.h>
-
-#include <cstddef>
 #include <memory>
 
 namespace dlcore {
@@ -158,36 +155,13 @@ void direct_dealloc(PyObject* self) {
   auto* d = reinterpret_cast<Direct*>(self);
   delete d->meanings;
   Py_XDECREF(d->meaning);
-  Py_XDECREF(d->as.function);
-  PyTypeObject* type = Py_TYPE(self);
-  type->tp_free(self);
-  Py_DECREF(type);
+  free_stand_in(self);
 }
-
-PyMemberDef members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
 
 }  // namespace
 
 bool init_direct(PyObject* module) {
-  static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(safe<direct_new>)},
-      {Py_tp_dealloc, reinterpret_cast<void*>(direct_dealloc)},
-      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-      {Py_tp_descr_get, reinterpret_cast<void*>(bind_stand_in)},
-      {Py_tp_getattro, reinterpret_cast<void*>(get_of_stand_in)},
-      {Py_tp_repr, reinterpret_cast<void*>(repr_of_stand_in)},
-      {Py_tp_getset, stand_in_getset},
-      {Py_tp_methods, stand_in_methods},
-      {Py_tp_members, members},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"dlcore._C.Direct", sizeof(Direct), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
-  const Ref type = Ref::own(PyType_FromSpec(&spec));
-  return type && PyModule_AddObjectRef(module, "Direct", type.get()) == 0;
+  return add_stand_in_type(module, "dlcore._C.Direct", sizeof(Direct), safe<direct_new>, direct_dealloc);
 }
 
 }  // namespace dlcore

@@ -3,7 +3,6 @@
 // error. While a step is recorded all but casts go to Python.
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstring>
 
 #include "core/batch.h"
@@ -14,8 +13,6 @@
 #include "core/stand_in.h"
 #include "core/tape.h"
 #include "core/traced.h"
-
-#include <structmember.h>
 
 namespace dlcore {
 
@@ -374,23 +371,12 @@ PyObject* quick_new(PyTypeObject* type, PyObject* args, PyObject*) {
   return PyErr_Format(PyExc_ValueError, "Quick: C++ has no answers for %s", name);
 }
 
-void quick_dealloc(PyObject* self) {
-  Py_XDECREF(reinterpret_cast<Quick*>(self)->as.function);
-  PyTypeObject* type = Py_TYPE(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
 PyObject* set_default_place(PyObject*, PyObject* code) {
   default_place = static_cast<int>(PyLong_AsLong(code));
   if (PyErr_Occurred()) return nullptr;
   Py_RETURN_NONE;
 }
 
-PyMemberDef members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
 PyMethodDef functions[] = {
     {"set_default_place", set_default_place, METH_O,
      "set_default_place(code): of the default device; -1 where Python must be asked."},
@@ -400,22 +386,7 @@ PyMethodDef functions[] = {
 }  // namespace
 
 bool init_quick(PyObject* module) {
-  static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(safe<quick_new>)},
-      {Py_tp_dealloc, reinterpret_cast<void*>(quick_dealloc)},
-      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-      {Py_tp_descr_get, reinterpret_cast<void*>(bind_stand_in)},
-      {Py_tp_getattro, reinterpret_cast<void*>(get_of_stand_in)},
-      {Py_tp_repr, reinterpret_cast<void*>(repr_of_stand_in)},
-      {Py_tp_getset, stand_in_getset},
-      {Py_tp_methods, stand_in_methods},
-      {Py_tp_members, members},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"dlcore._C.Quick", sizeof(Quick), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
-  const Ref type = Ref::own(PyType_FromSpec(&spec));
-  return type && PyModule_AddObjectRef(module, "Quick", type.get()) == 0 &&
+  return add_stand_in_type(module, "dlcore._C.Quick", sizeof(Quick), safe<quick_new>, free_stand_in) &&
          PyModule_AddFunctions(module, functions) == 0;
 }
 

@@ -10,9 +10,6 @@
 #include "core/tape.h"
 #include "core/traced.h"
 
-#include <structmember.h>
-
-#include <cstddef>
 #include <memory>
 
 namespace dlcore {
@@ -87,36 +84,13 @@ void shaped_dealloc(PyObject* self) {
   delete s->plans;
   Py_XDECREF(s->meaning);
   Py_XDECREF(reinterpret_cast<PyObject*>(s->operation));
-  Py_XDECREF(s->as.function);
-  PyTypeObject* type = Py_TYPE(self);
-  type->tp_free(self);
-  Py_DECREF(type);
+  free_stand_in(self);
 }
-
-PyMemberDef members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
 
 }  // namespace
 
 bool init_shaped(PyObject* module) {
-  static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(safe<shaped_new>)},
-      {Py_tp_dealloc, reinterpret_cast<void*>(shaped_dealloc)},
-      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-      {Py_tp_descr_get, reinterpret_cast<void*>(bind_stand_in)},
-      {Py_tp_getattro, reinterpret_cast<void*>(get_of_stand_in)},
-      {Py_tp_repr, reinterpret_cast<void*>(repr_of_stand_in)},
-      {Py_tp_getset, stand_in_getset},
-      {Py_tp_methods, stand_in_methods},
-      {Py_tp_members, members},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"dlcore._C.Shaped", sizeof(Shaped), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
-  const Ref type = Ref::own(PyType_FromSpec(&spec));
-  return type && PyModule_AddObjectRef(module, "Shaped", type.get()) == 0;
+  return add_stand_in_type(module, "dlcore._C.Shaped", sizeof(Shaped), safe<shaped_new>, shaped_dealloc);
 }
 
 }  // namespace dlcore

@@ -2,21 +2,27 @@
 
 #include "core/tensor.h"
 
+#include <structmember.h>
+
+#include <cstddef>
+#include <cstring>
+
 namespace dlcore {
 
-PyObject* bind_stand_in(PyObject* self, PyObject* object, PyObject*) {
+// A method, when a class holds it.
+static PyObject* bind(PyObject* self, PyObject* object, PyObject*) {
   return object ? PyMethod_New(self, object) : Py_NewRef(self);
 }
 
 // Its name, its documentation and the like are those of the function in Python.
-PyObject* get_of_stand_in(PyObject* self, PyObject* name) {
+static PyObject* get_attribute(PyObject* self, PyObject* name) {
   PyObject* found = PyObject_GenericGetAttr(self, name);
   if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
   PyErr_Clear();
   return PyObject_GetAttr(reinterpret_cast<StandIn*>(self)->function, name);
 }
 
-PyObject* repr_of_stand_in(PyObject* self) { return PyObject_Repr(reinterpret_cast<StandIn*>(self)->function); }
+static PyObject* repr(PyObject* self) { return PyObject_Repr(reinterpret_cast<StandIn*>(self)->function); }
 
 bool python_answers() {
   if (!PyErr_Occurred()) return true;
@@ -48,14 +54,51 @@ static PyObject* reduce(PyObject* self, PyObject*) {  // pickled and copied by n
   return place ? Py_BuildValue("N(O)", find.release(), place.get()) : nullptr;
 }
 
-PyGetSetDef stand_in_getset[] = {
+static PyMethodDef methods[] = {
+    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+static PyGetSetDef getset[] = {
     {"__doc__", get_doc, nullptr, nullptr, nullptr},
     {"__wrapped__", get_wrapped, nullptr, "The function in Python.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
-PyMethodDef stand_in_methods[] = {
-    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr},
-};
+
+bool add_stand_in_type(PyObject* module, const char* name, size_t size, newfunc make, destructor destroy,
+                       PyGetSetDef* extra) {
+  PyType_Slot slots[] = {
+      {Py_tp_new, reinterpret_cast<void*>(make)},
+      {Py_tp_dealloc, reinterpret_cast<void*>(destroy)},
+      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+      {Py_tp_descr_get, reinterpret_cast<void*>(bind)},
+      {Py_tp_getattro, reinterpret_cast<void*>(get_attribute)},
+      {Py_tp_repr, reinterpret_cast<void*>(repr)},
+      {Py_tp_getset, getset},
+      {Py_tp_methods, methods},
+      {Py_tp_members, members},
+      {0, nullptr},
+  };
+  PyType_Spec spec = {name, static_cast<int>(size), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
+  const Ref type = Ref::own(PyType_FromSpec(&spec));
+  if (type && extra) {
+    auto* of = reinterpret_cast<PyTypeObject*>(type.get());
+    const Ref attribute = Ref::own(PyDescr_NewGetSet(of, extra));
+    if (!attribute || PyDict_SetItemString(of->tp_dict, extra->name, attribute.get()) < 0) return false;
+    PyType_Modified(of);
+  }
+  return type && PyModule_AddObjectRef(module, std::strrchr(name, '.') + 1, type.get()) == 0;
+}
+
+void free_stand_in(PyObject* self) {
+  Py_XDECREF(reinterpret_cast<StandIn*>(self)->function);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
 
 }  // namespace dlcore

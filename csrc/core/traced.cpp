@@ -9,10 +9,7 @@
 // `spelled` takes arguments by name; `renamed` (dlcore/_arguments.py) makes errors of operations those of `name`.
 #include "core/traced.h"
 
-#include <structmember.h>
-
 #include <algorithm>
-#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -449,16 +446,9 @@ PyObject* traced_new(PyTypeObject* type, PyObject* args, PyObject*) {
 void traced_dealloc(PyObject* self) {
   auto* f = reinterpret_cast<Traced*>(self);
   delete f->programs;
-  for (PyObject* held : {f->as.function, f->name, f->plain, f->renamed}) Py_XDECREF(held);
-  PyTypeObject* type = Py_TYPE(self);
-  type->tp_free(self);
-  Py_DECREF(type);
+  for (PyObject* held : {f->name, f->plain, f->renamed}) Py_XDECREF(held);
+  free_stand_in(self);
 }
-
-PyMemberDef members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StandIn, vectorcall), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
 
 // traced.programs: for how many combinations of arguments C++ has learned what the function does.
 PyObject* get_programs(PyObject* self, void*) {
@@ -479,25 +469,9 @@ PyObject* dispatch_traced(Function* f, Operands& operands, PyObject* attrs, Tens
 }
 
 bool init_traced(PyObject* module) {
-  static PyGetSetDef getset[4];
-  std::copy(stand_in_getset, stand_in_getset + 2, getset);
-  getset[2] = {"programs", get_programs, nullptr, "For how many kinds of calls C++ has noted the operations.", nullptr};
-  static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(safe<traced_new>)},
-      {Py_tp_dealloc, reinterpret_cast<void*>(traced_dealloc)},
-      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-      {Py_tp_descr_get, reinterpret_cast<void*>(bind_stand_in)},
-      {Py_tp_getattro, reinterpret_cast<void*>(get_of_stand_in)},
-      {Py_tp_repr, reinterpret_cast<void*>(repr_of_stand_in)},
-      {Py_tp_getset, getset},
-      {Py_tp_methods, stand_in_methods},
-      {Py_tp_members, members},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"dlcore._C.Traced", sizeof(Traced), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
-  const Ref type = Ref::own(PyType_FromSpec(&spec));
-  return type && PyModule_AddObjectRef(module, "Traced", type.get()) == 0;
+  static PyGetSetDef programs = {"programs", get_programs, nullptr,
+                                 "For how many kinds of calls C++ has noted the operations.", nullptr};
+  return add_stand_in_type(module, "dlcore._C.Traced", sizeof(Traced), safe<traced_new>, traced_dealloc, &programs);
 }
 
 }  // namespace dlcore
