@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import RESULTS
-from bench.report import verdicts
+from bench.goals import verdicts
 from bench.suites import SUITES
 from dlcore.bench.machine import describe, slug
 from dlcore.bench.results import Results

@@ -11,14 +11,12 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench import RESULTS
+from bench import RESULTS, figures
+from bench.goals import page
 from bench.gpu.merge import KEPT, merge
 from bench.gpu.record import Result, read
-from bench.launches import GOAL
-from bench.suites import JAX_CNN, NHWC, RECORDED, ROOFS, SUITES, TORCH, TORCH_CNN, Goal, Timed
-from bench.table_page import CAUSES, causes
+from bench.suites import JAX_CNN, NHWC, RECORDED, ROOFS, SUITES, TORCH, TORCH_CNN
 from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
@@ -31,22 +29,12 @@ from dlcore.roofline.report import Report
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "layout.md")
 MARKS = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
-_SHORT = 0.85  # of the roof: kernels that memory bounds should reach it
 _SCALE = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 Load = Callable[[str], Results]
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---", *["---:"] * (len(header) - 1)], *rows)]
-    return "\n".join(lines) + "\n"
-
-
 # ---- figures ------------------------------------------------------------------------------------------------------
-
-
-def _timed(suite: str) -> dict[str, Timed]:
-    return {t.case.name: t for t in SUITES[suite]}
 
 
 def in_unit(m: Measurement, seconds: float, unit: str) -> str:
@@ -60,40 +48,6 @@ def _median(m: Measurement, engine: str, unit: str) -> str:
     return in_unit(m, m.engines[engine].median, unit) if engine in m.engines else ""
 
 
-def _best(m: Measurement, engines: Sequence[str]) -> str | None:
-    return min((e for e in engines if e in m.engines), key=lambda e: m.engines[e].median, default=None)
-
-
-def _ratio(m: Measurement, engine: str, against: Sequence[str]) -> float | None:
-    """How many times faster an engine is than the best of others that took part."""
-    best = _best(m, against)
-    return None if best is None else m.engines[best].median / m.engines[engine].median
-
-
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}x"
-
-
-def _held(suite: str, rows: Sequence[Measurement]) -> list[tuple[Measurement, Goal, str, float]]:
-    """Each goal that can be judged: (measurement, goal, what it is held against, ratio)."""
-    found, known = [], _timed(suite)
-    for m in rows:
-        for goal in known[m.case].goals if m.case in known else ():
-            ratio, best = _ratio(m, goal.engine, goal.against), _best(m, goal.against)
-            if ratio is not None and best is not None and goal.threads in (None, m.threads):
-                found.append((m, goal, best, ratio))
-    return found
-
-
-def verdicts(suite: str, rows: Sequence[Measurement]) -> list[tuple[str, bool]]:
-    """How goals stand, in words, and whether each is reached."""
-    lines = []
-    for m, goal, best, ratio in _held(suite, rows):
-        text = f"{m.case}, {m.threads} thread(s): {goal.engine} is {ratio:.2f} of {goal.factor:.2g} times {best}"
-        lines.append((f"{text}, noise {m.noise:.0%}", ratio >= goal.factor))
-    return lines
-
-
 # ---- sections -----------------------------------------------------------------------------------------------------
 
 
@@ -102,8 +56,8 @@ def headline(load: Load, results: Path) -> str:
     m, dlcore = load("steps").rows[0], json.loads((results / "weight.json").read_text())["rows"]["dlcore"]
     return (
         f"A training step of a small network (64-128-64-10, batch 64, Adam) takes {_median(m, RECORDED, 'us')} µs on "
-        f"one core, {_ratio(m, RECORDED, ['torch']):.2f} times faster than PyTorch's eager mode and "
-        f"{_ratio(m, RECORDED, ['jax']):.2f} times faster than JAX's jit, with no compiler to wait for; what is "
+        f"one core, {figures.ratio(m, RECORDED, ['torch']):.2f} times faster than PyTorch's eager mode and "
+        f"{figures.ratio(m, RECORDED, ['jax']):.2f} times faster than JAX's jit, with no compiler to wait for; what is "
         f"installed is {dlcore['megabytes']:.0f} MB beside NumPy and imports in {dlcore['import'] * 1e3:.0f} ms.\n"
     )
 
@@ -121,9 +75,9 @@ def _steps(load: Load, suite: str, unit: str, *, over: dict[str, Sequence[str]])
     engines = list(dict.fromkeys(e for m in found for e in m.engines))
     rows = []
     for m in found:
-        ratios = [_times(_ratio(m, m.own, against)) for against in over.values()]
+        ratios = [figures.times(figures.ratio(m, m.own, against)) for against in over.values()]
         rows.append([m.case, str(m.threads), *(_median(m, e, unit) for e in engines), *ratios])
-    return _table([f"{unit.replace('us', 'µs')} each", "threads", *engines, *over], rows)
+    return figures.table([f"{unit.replace('us', 'µs')} each", "threads", *engines, *over], rows)
 
 
 def steps(load: Load, results: Path) -> str:
@@ -132,19 +86,14 @@ def steps(load: Load, results: Path) -> str:
     return _steps(load, "steps", "us", over=over)
 
 
-def _launches(results: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((results / "launches.json").read_text())["rows"]
-    return rows
-
-
 def launches(load: Load, results: Path) -> str:
     """A recorded step beside the sum of its launches, each timed where it stands in the step."""
     rows = []
-    for r in _launches(results):
+    for r in json.loads((results / "launches.json").read_text())["rows"]:
         times = (f"{r[key] * 1e6:.1f}" for key in ("step", "launches"))
         rows.append([r["case"], str(r["threads"]), str(r["count"]), *times, f"{r['ratio']:.3f}"])
     head = ["µs each", "threads", "launches", "the step", "the sum of its launches", "the step over the sum"]
-    return _table(head, rows)
+    return figures.table(head, rows)
 
 
 def epoch(load: Load, results: Path) -> str:
@@ -153,47 +102,37 @@ def epoch(load: Load, results: Path) -> str:
 
 
 def goals(load: Load, results: Path) -> str:
-    """What was aimed at for training steps, and what was reached."""
-    rows = []
-    for suite in ("steps", "epoch"):
-        for m, goal, best, ratio in _held(suite, load(suite).rows):
-            reached = "yes" if ratio >= goal.factor else "**no**"
-            numbers = (_times(ratio), f"{goal.factor:.2g}x", reached)
-            rows.append([m.case, str(m.threads), f"{goal.engine} over {best}", *numbers])
-    for r in _launches(results):
-        reached = "yes" if r["ratio"] <= GOAL else "**no**"
-        held = (f"the sum of its launches over {RECORDED}", _times(1 / r["ratio"]), f"{1 / GOAL:.2g}x", reached)
-        rows.append([r["case"], str(r["threads"]), *held])
-    return _table(["case", "threads", "held against", "ratio", "goal", "reached"], rows)
+    """What was aimed at, and what falls short of it."""
+    return page(results)
 
 
 def operations(load: Load, results: Path) -> str:
     """Operations beside torch's, as written and with `out=`."""
-    known, rows = _timed("operations"), []
+    known, rows = {t.case.name: t for t in SUITES["operations"]}, []
     for m in load("operations").rows:
         unit, goal = known[m.case].unit, known[m.case].goals[0].factor
         times = [_median(m, e, unit) for e in ("torch", "torch out", "dlcore")]
-        ratios = [_times(_ratio(m, "dlcore", [e])) for e in ("torch", "torch out")]
+        ratios = [figures.times(figures.ratio(m, "dlcore", [e])) for e in ("torch", "torch out")]
         rows.append([m.case, str(m.threads), unit, *times, ratios[0], f"{goal:g}x", ratios[1]])
     engines, over = ["torch", "torch, out=", "dlcore"], ["over torch", "goal", "over torch, out="]
-    return _table(["operation", "threads", "unit", *engines, *over], rows)
+    return figures.table(["operation", "threads", "unit", *engines, *over], rows)
 
 
 def gemm(load: Load, results: Path) -> str:
     """Matrix products: GFLOP/s of each library's best way."""
-    found, ways = load("gemm").rows, {"torch": ("torch", "torch out"), "NumPy": ("numpy", "numpy out")}
+    ways = {"torch": ("torch", "torch out"), "NumPy": ("numpy", "numpy out"), "JAX": ("jax",)}
     rows, ratios = [], []
-    for m in found:
-        best = [_best(m, engines) for engines in ways.values()]
+    for m in load("gemm").rows:
+        best = [figures.best(m, engines) for engines in ways.values()]
         cells = ["" if e is None else _median(m, e, "GFLOP/s") for e in best]
-        ratios.append((m.threads, _ratio(m, "dlcore", [e for e in best if e])))
+        ratios.append((m.threads, figures.ratio(m, "dlcore", [e for e in best if e])))
         shape, _, sums = m.shape.partition(" dlcore.")
-        dtype = f"int8, sums {sums}" if sums else m.dtype
-        rows.append([shape, dtype, str(m.threads), *cells, _median(m, "dlcore", "GFLOP/s"), _times(ratios[-1][1])])
+        dtype, own = f"int8, sums {sums}" if sums else m.dtype, _median(m, "dlcore", "GFLOP/s")
+        rows.append([shape, dtype, str(m.threads), *cells, own, figures.times(ratios[-1][1])])
     for threads in sorted({t for t, _ in ratios}):
         mean = statistics.geometric_mean(ratio for t, ratio in ratios if t == threads and ratio)
-        rows.append(["geometric mean", "", str(threads), "", "", "", _times(mean)])
-    return _table(["operands (GFLOP/s)", "dtype", "threads", *ways, "dlcore", "dlcore over the better"], rows)
+        rows.append(["geometric mean", "", str(threads), *[""] * (len(ways) + 1), figures.times(mean)])
+    return figures.table(["operands (GFLOP/s)", "dtype", "threads", *ways, "dlcore", "over the best"], rows)
 
 
 def rows(load: Load, results: Path) -> str:
@@ -204,17 +143,17 @@ def rows(load: Load, results: Path) -> str:
         if m.mode == "forward" and m.cache == "warm" and m.dtype in ("float32", "bool", "int64"):
             rates = [f"{work / m.seconds / 1e9:.1f}" if work else "" for work in (m.bytes, m.flops)]
             part = share(m, roofs)
-            over = [_times(m.ratio(library)) for library in ("torch", "numpy", "jax")]
+            over = [figures.times(m.ratio(library)) for library in ("torch", "numpy", "jax")]
             table.append([m.row, m.shape, time(m.seconds), *rates, "" if part is None else f"{part:.0%}", *over])
     own = ["dlcore", "GB/s", "GFLOP/s", "of the roof"]
-    return _table(["operation", "operands", *own, "over torch", "over NumPy", "over JAX"], table)
+    return figures.table(["operation", "operands", *own, "over torch", "over NumPy", "over JAX"], table)
 
 
 def weight(load: Load, results: Path) -> str:
     """Megabytes installed and import times."""
     found = json.loads((results / "weight.json").read_text())["rows"].items()
     rows = [[name, f"{r['megabytes']:.1f}", f"{r['import']:.3f}", f"{r['first_steps']:.3f}"] for name, r in found]
-    return _table(
+    return figures.table(
         ["beside NumPy", "installed, with dependencies: MB", "import: s", "then the first six steps of a: s"], rows
     )
 
@@ -229,7 +168,7 @@ def kernels(load: Load, results: Path) -> str:
     right = {r["name"] for path in results.parent.glob(f"*/{KEPT}") for r in _well(path, "first")}
     users = [op.name for op in with_kernels()]
     run = sum(name in right for name in users)
-    table = _table(["kernels", *arches], [["compiled without problems", *counts]])
+    table = figures.table(["kernels", *arches], [["compiled without problems", *counts]])
     return f"{table}\n{run} of {len(users)} operations with kernels have been right on hardware.\n"
 
 
@@ -253,14 +192,16 @@ def _gpu(path: Path) -> str:
     timed = [r for r in found if "engines" in r]
     engines = list(dict.fromkeys(e for r in timed for e in r["engines"]))
     rows = [[r["name"], *(f"{r['engines'][e] * 1e6:.1f}" if e in r["engines"] else "" for e in engines)] for r in timed]
-    lines += ["", _table(["µs each", *engines], rows)] if rows else []
+    lines += ["", figures.table(["µs each", *engines], rows)] if rows else []
     rows = []
     for r in found:
         if "seconds" in r:
             rates = [f"{r[work] / r['seconds'] / 1e12:.2f}" if r.get(work) else "" for work in ("bytes", "flops")]
-            beside = [f"{r['torch'] * 1e6:.1f}", _times(r["torch"] / r["seconds"])] if "torch" in r else ["", ""]
+            torch = r.get("torch")
+            beside = ["", ""] if torch is None else [f"{torch * 1e6:.1f}", figures.times(torch / r["seconds"])]
             rows.append([r["name"], f"{r['seconds'] * 1e6:.1f}", *rates, *beside])
-    lines += ["", _table(["large shapes", "µs", "TB/s", "TFLOP/s", "torch: µs", "over torch"], rows)] if rows else []
+    header = ["large shapes", "µs", "TB/s", "TFLOP/s", "torch: µs", "over torch"]
+    lines += ["", figures.table(header, rows)] if rows else []
     return "\n".join(lines)
 
 
@@ -301,13 +242,13 @@ def _side_by_side(
     keys = dict.fromkeys(key for own in lines for key in own)
     rows = [[*key, *(cell for own in lines for cell in own.get(key, [""] * len(columns)))] for key in keys]
     header = [title, "threads", *(f"{found.machine['family']}: {name}" for found in machines for name in columns)]
-    return "\n".join([*map(_taken, machines), _table(header, rows)])
+    return "\n".join([*map(_taken, machines), figures.table(header, rows)])
 
 
 def _means(ratios: Sequence[Sequence[float | None]]) -> list[str]:
     """The geometric mean of each column of ratios."""
     columns = ([r for r in column if r] for column in zip(*ratios, strict=True))
-    return [_times(statistics.geometric_mean(column)) if column else "" for column in columns]
+    return [figures.times(statistics.geometric_mean(column)) if column else "" for column in columns]
 
 
 def cnn(load: Load, results: Path) -> str:
@@ -318,8 +259,8 @@ def cnn(load: Load, results: Path) -> str:
         for m in found:
             cells = [_median(m, m.own, "us")]
             for against in (TORCH_CNN, JAX_CNN):
-                best = _best(m, against)
-                ratio = _times(_ratio(m, m.own, against))
+                best = figures.best(m, against)
+                ratio = figures.times(figures.ratio(m, m.own, against))
                 cells.append("" if best is None else f"{_median(m, best, 'us')} ({ratio})")
             lines[m.case, str(m.threads)] = cells
         return lines
@@ -335,15 +276,15 @@ def gpt(load: Load, results: Path) -> str:
         steps, decoded = ([m for m in found if ("decoded" in m.case) == late] for late in (False, True))
         engines, rows = list(dict.fromkeys(e for m in steps for e in m.engines)), []
         for m in steps:
-            ratios = [_times(_ratio(m, RECORDED, against)) for against in (TORCH, ("jax",))]
+            ratios = [figures.times(figures.ratio(m, RECORDED, against)) for against in (TORCH, ("jax",))]
             rows.append([m.case, str(m.threads), *(_median(m, e, "us") for e in engines), *ratios])
-        tables = [_table(["µs each", "threads", *engines, "recorded over the best torch", "over JAX"], rows)]
+        tables = [figures.table(["µs each", "threads", *engines, "recorded over the best torch", "over JAX"], rows)]
         if decoded:
             engines, rows = list(decoded[0].engines), []
             for m in decoded:
                 medians = (_median(m, e, "ms") for e in engines)
-                rows.append([m.case, str(m.threads), *medians, _times(_ratio(m, "dlcore", ["torch"]))])
-            tables.append(_table(["ms each", "threads", *engines, "over torch"], rows))
+                rows.append([m.case, str(m.threads), *medians, figures.times(figures.ratio(m, "dlcore", ["torch"]))])
+            tables.append(figures.table(["ms each", "threads", *engines, "over torch"], rows))
         return "\n".join(tables)
 
     return _everywhere(results, "gpt", made)
@@ -364,8 +305,8 @@ def _layers(results: Path, suite: str, against: dict[str, Sequence[str]]) -> str
             lines[key] = []
             for mode in modes:
                 m = timed[mode]
-                ratios[mode].append([_ratio(m, "dlcore", engines) for engines in against.values()])
-                lines[key].append(f"{_median(m, 'dlcore', 'us')} ({', '.join(map(_times, ratios[mode][-1]))})")
+                ratios[mode].append([figures.ratio(m, "dlcore", engines) for engines in against.values()])
+                lines[key].append(f"{_median(m, 'dlcore', 'us')} ({', '.join(map(figures.times, ratios[mode][-1]))})")
         lines["geometric mean", ""] = [f"({', '.join(_means(ratios[mode]))})" for mode in modes]
         return lines
 
@@ -385,32 +326,21 @@ def pools(load: Load, results: Path) -> str:
 
 
 def memory(load: Load, results: Path) -> str:
-    """Kernels that memory bounds beside loops that move as many bytes; and what holds back those that fall short."""
+    """Kernels that memory bounds beside loops that move as many bytes."""
     caches = ("warm", "cold")
 
     def made(found: Sequence[Measurement]) -> Lines:
         lines: Lines = {}
         for m in found:
             cells = lines.setdefault((m.shape, str(m.threads)), [""] * 6)
-            part = _ratio(m, "dlcore", tuple(ROOFS)) or 0.0
-            own = [_median(m, "dlcore", "us"), f"{part:.0%}", _times(_ratio(m, "dlcore", ["torch"]))]
+            part = figures.ratio(m, "dlcore", ROOFS) or 0.0
+            own = [_median(m, "dlcore", "us"), f"{part:.0%}", figures.times(figures.ratio(m, "dlcore", ["torch"]))]
             at = 3 * caches.index(m.cache)
             cells[at : at + 3] = own
         return lines
 
     columns = [f"{cache}: {what}" for cache in caches for what in ("µs", "of the roof", "over torch")]
-    table, known = _side_by_side(results, "memory", "operation", columns, made), causes(CAUSES.read_text())
-    every = [m for found in _machines(results, "memory") for m in found.rows]
-    short = dict.fromkeys(m.shape for m in every if (_ratio(m, "dlcore", tuple(ROOFS)) or 0.0) < _SHORT)
-    told = [[name, known[name]] for name in short if name in known]
-    rest = "; ".join(f"`{name}`" for name in short if name not in known)
-    parts = []
-    if told:
-        head = f"Below {_SHORT:.0%} somewhere, and what was measured to hold them back:\n"
-        parts += [head, _table(["operation", "why"], told)]
-    if rest:
-        parts += [f"Below {_SHORT:.0%} somewhere, for reasons that have not been isolated yet: {rest}.\n"]
-    return "\n".join([table, *parts])
+    return _side_by_side(results, "memory", "operation", columns, made)
 
 
 def layout(load: Load, results: Path) -> str:
@@ -421,8 +351,8 @@ def layout(load: Load, results: Path) -> str:
         for m in found:
             last = f"{m.own}{NHWC}"
             times = [_median(m, e, "us") for e in (m.own, last)]
-            rows.append([m.case, str(m.threads), *times, _times(_ratio(m, last, [m.own]))])
-        return _table(["µs each", "threads", "NCHW", "NHWC", "NHWC is faster"], rows)
+            rows.append([m.case, str(m.threads), *times, figures.times(figures.ratio(m, last, [m.own]))])
+        return figures.table(["µs each", "threads", "NCHW", "NHWC", "NHWC is faster"], rows)
 
     return "\n".join(_everywhere(results, suite, made) for suite in ("cnn", "conv"))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench import figures
+from bench.figures import CAUSES, causes
 from dlcore._files import write
 from dlcore.bench.results import Results
 from dlcore.bench.session import Measurement
@@ -14,7 +15,6 @@ from dlcore.bench.show import time
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
-CAUSES = Path(__file__).with_name("causes.txt")
 ENOUGH = 0.8  # of the best library's speed: below it the cause is told
 SIZES = ("1M", "8")
 LIBRARIES = ("torch", "numpy", "jax")
@@ -34,8 +34,7 @@ ten minutes (an interrupted run goes on where it was):
 
 def best(m: Measurement) -> str | None:
     """The fastest way of any other library."""
-    there = [e for e in m.engines if not e.startswith("dlcore")]
-    return min(there, key=lambda e: m.engines[e].median, default=None)
+    return figures.best(m, [e for e in m.engines if not e.startswith("dlcore")])
 
 
 def ratio(m: Measurement) -> float | None:
@@ -52,16 +51,9 @@ def line(m: Measurement) -> str:
     return f"{time(m.seconds):>8} {against:<20} {m.why:>2} {m.case}{problems}"
 
 
-def causes(text: str) -> dict[str, str]:
-    """Key -> what holds it back, as it was measured: lines of "key: cause"."""
-    lines = [x for x in text.splitlines() if x and not x.startswith("#")]
-    return {case.strip(): cause.strip() for case, _, cause in (x.partition(": ") for x in lines)}
-
-
 def cause(m: Measurement, known: dict[str, str]) -> str:
     """What is known to hold a case back: of itself, of its operation, of its family at this size."""
-    keys = m.case, re.split(r"[( ,]", m.case)[0]
-    return next((known[key] for key in keys if key in known), "") or _given(m) or known.get(f"{m.family}, {m.why}", "")
+    return figures.cause(m, known) or _given(m) or known.get(f"{m.family}, {m.why}", "")
 
 
 def _given(m: Measurement) -> str:
@@ -71,11 +63,6 @@ def _given(m: Measurement) -> str:
     if plain is None or not fastest.endswith(" out") or plain.median < ENOUGH * m.seconds:
         return ""
     return f"it is given the memory of the result; with a new one, as here, it takes {time(plain.median)}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _figures(rows: Sequence[Measurement]) -> list[str]:
@@ -92,7 +79,7 @@ def _families(rows: Sequence[Measurement]) -> str:
     for family in [*sorted({m.family for m in rows}), ""]:
         own = [m for m in rows if family in ("", m.family)]
         table.append([family or "**all**", *(c for s in SIZES for c in _figures([m for m in own if m.why == s]))])
-    return _table(header, table)
+    return figures.table(header, table)
 
 
 def _name(m: Measurement) -> str:
@@ -108,7 +95,7 @@ def _below(rows: Sequence[Measurement], known: dict[str, str]) -> str:
         if found is not None and fastest is not None and found < ENOUGH:
             times = [time(m.seconds), fastest, time(m.engines[fastest].median), f"{found:.2f}x", f"{m.noise:.0%}"]
             table.append([_name(m), m.why, *times, cause(m, known)])
-    return _table(header, table) if table else "None.\n"
+    return figures.table(header, table) if table else "None.\n"
 
 
 def _against(m: Measurement, library: str) -> str:
@@ -134,7 +121,7 @@ def _everything(rows: Sequence[Measurement], others: Sequence[Results]) -> str:
         for m in found
     ]
     more = [f"{o.machine['family']}: {what}" for o in others for what in ("dlcore", "over the fastest")]
-    return _table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES), *more], table)
+    return figures.table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES), *more], table)
 
 
 def _taken(results: Results) -> str:

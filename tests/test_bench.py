@@ -1,6 +1,7 @@
 """`dlcore bench`: its cases, engines that are compared before they are timed, result files, what counts as a change."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -29,6 +30,9 @@ sys.path.append(str(ROOT))  # last: `bench` is not installed, dlcore may be
 table = pytest.importorskip("bench.table", reason="needs the source tree")
 report = pytest.importorskip("bench.report", reason="needs the source tree")
 memory = pytest.importorskip("bench.memory", reason="needs the source tree")
+goals = pytest.importorskip("bench.goals", reason="needs the source tree")
+figures = pytest.importorskip("bench.figures", reason="needs the source tree")
+suites = pytest.importorskip("bench.suites", reason="needs the source tree")
 OWN_OPERATION = """
 import math
 from dlcore.op import Sample, Spec, floating, operation
@@ -464,6 +468,9 @@ def test_a_row_that_lists_no_sizes_is_timed_at_its_largest_sample(own):
 
 TIMED = Measurement("", "", "", "", "float32", "program", "warm", 1, "cpu", 0.0, 0.0, 0, engines={
     "dlcore": Timing(2e-6, 2e-6, 2e-6, 1, 0.0), "torch": Timing(6e-6, 6e-6, 6e-6, 1, 0.0)})  # fmt: skip
+COLD = replace(TIMED, case="x > y, cold", shape="x > y", cache="cold", engines={
+    **TIMED.engines, "dlcore roof past the caches": Timing(1e-6, 1e-6, 1e-6, 1, 0.0)})  # fmt: skip
+WHERE = {"processor": "p", "family": "f", "cores": 1, "vectors": "v", "commit": "c", "date": "d"}
 
 
 # ---- the table of every operation ---------------------------------------------------------------------------------
@@ -521,14 +528,33 @@ def test_what_memory_bounds_moves_the_bytes_of_its_roof(name):
         assert dl.array_equal(same(), first())
 
 
-def test_what_memory_bounds_is_shown_beside_its_roof(tmp_path, monkeypatch):
-    m = replace(TIMED, case="x > y, cold", shape="x > y", cache="cold", engines=dict(TIMED.engines))
-    m.engines["dlcore roof past the caches"] = m.engines["dlcore"]._replace(median=1e-6)
-    where = {"processor": "p", "family": "f", "cores": 1, "vectors": "v", "commit": "c", "date": "d"}
-    Results(where, {"torch": "2"}, [m]).save(tmp_path / "f" / "memory")
-    text = report.memory(None, tmp_path / "f")
-    assert "| x > y | 1 |  |  |  | 2 | 50% | 3.00x |" in text
-    assert "not been isolated yet: `x > y`." in text and "hold them back" not in text
-    monkeypatch.setattr(report, "causes", lambda text: {"x > y": "bytes are packed"})
-    text = report.memory(None, tmp_path / "f")
-    assert "\n| x > y | bytes are packed |\n" in text and "isolated" not in text
+def test_what_memory_bounds_is_shown_beside_its_roof(tmp_path):
+    Results(WHERE, {"torch": "2"}, [COLD]).save(tmp_path / "f" / "memory")
+    assert "| x > y | 1 |  |  |  | 2 | 50% | 3.00x |" in report.memory(None, tmp_path / "f")
+
+
+def test_goals_are_counted_and_what_falls_short_is_told_with_its_cause(tmp_path, monkeypatch):
+    Results(WHERE, {"torch": "2"}, [COLD, replace(COLD, threads=2)]).save(tmp_path / "memory")
+    step = {"case": "a", "threads": 1, "ratio": 1.5}
+    (tmp_path / "launches.json").write_text(json.dumps({"rows": [step, {**step, "ratio": 1.0}]}))
+    text = goals.page(tmp_path)
+    assert "| memory | 2 | 0 |\n| launches | 2 | 1 |\n" in text
+    places = "0.50x roof past the caches (1 thread, cold); 0.50x roof past the caches (2 threads, cold)"
+    assert f"\n| memory | x > y | 0.85x | {places} | not isolated yet |\n" in text
+    assert "\n| launches | a | 0.95x | 0.67x the sum of its launches (1 thread) | not isolated yet |\n" in text
+    monkeypatch.setattr(goals, "causes", lambda text: {"x > y": "bytes are packed", "x > y, cold t2": "of two"})
+    lines = goals.page(tmp_path).splitlines()
+    assert [x.rpartition("(")[2] for x in lines if "| x > y |" in x] == [
+        "1 thread, cold) | bytes are packed |", "2 threads, cold) | of two |",
+    ]  # fmt: skip
+
+
+def test_each_cause_is_of_something_that_is_timed():
+    keys = set()
+    for size, case in table.everything():
+        family = case.family if isinstance(case, Snippet) else table.family(case.op)
+        keys |= {*figures.keys(case.name), f"{family}, {size}"}
+    for timed in itertools.chain(*suites.SUITES.values()):
+        shape = timed.case.shape if isinstance(timed.case, Snippet) else ""
+        keys |= {key for threads in (1, 2) for key in figures.keys(timed.case.name, shape, threads)}
+    assert figures.causes(figures.CAUSES.read_text()).keys() <= keys
