@@ -110,6 +110,14 @@ def test_who_takes_ten_turns_and_ten_times_as_long_is_timed_once():
     assert not _far_behind([(0.5, 0.5)], [(0.4, 0.4)], 0.04), "slow for all"
 
 
+def test_operands_may_have_any_names():
+    """`start` of crop was the time at which its loop had begun."""
+    (case,) = (c for c in cases(selected(["crop"]), [float32], ["forward"]) if c.results[0].shape == (128, 28, 28))
+    with Session([], 1) as session:
+        m = session.measure(case, rounds=1, seconds=0.001)
+    assert m.seconds > 0 and not m.problems
+
+
 def test_operands_of_batches_keep_their_layout():
     case = Case(REGISTRY["matmul"], Workload(((3, 4, 5), Input((3, 5, 6), transposed=True))), float32)
     with Session([], threads=1) as made:

@@ -459,6 +459,22 @@ def test_labels_are_there_and_apart(count):
 
 
 @needs_matplotlib
+def test_of_a_crowd_numbers_stand_at_their_marks_and_keys_apart():
+    from dlcore.roofline import picture
+
+    points = [p._replace(family=f"family {p.number % 25}") for p in crowd(340)]
+    figure = picture.draw(points, MADE, "a title")
+    numbers = figure.findobj(lambda t: getattr(t, "get_gid", lambda: None)() == "number")
+    assert 40 < len(numbers) < 340 and max(np.hypot(*t.xyann) for t in numbers) < 12
+    boxes = picture.labels(figure)
+    assert len(boxes) == len(numbers) + 2 * 340, "the second panel has them all"
+    assert not [(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :] if a.overlaps(b)]
+    roofs, kernels = (key.get_window_extent() for key in figure.legends)
+    width, height = figure.get_size_inches() * figure.dpi
+    assert not roofs.overlaps(kernels) and max(roofs.x1, kernels.x1) <= width and roofs.y1 <= height
+
+
+@needs_matplotlib
 def test_families_differ_by_mark_and_by_colour():
     from dlcore.roofline.picture import marks
 

@@ -15,30 +15,31 @@ from typing import Any
 
 import numpy as np
 
+# Operands and attributes bear the names that their operation gives them: names of what is around begin with "_".
 LOOP = """
 def make(arrays):
     out = None
     {unpack}
     {setup}
-    def call():
+    def _call():
         return {expression}
     if {needs_out}:
-        out = call()
-    def loop(number):
-        start = clock()
-        for _ in range(number):
+        out = _call()
+    def _loop(_number):
+        _start = _clock()
+        for _ in range(_number):
             {expression}
-        return clock() - start
-    return call, loop
+        return _clock() - _start
+    return _call, _loop
 """
 
 
 TIMED = """
-def loop(number):
-    start = clock()
-    for _ in range(number):
+def _loop(_number):
+    _start = _clock()
+    for _ in range(_number):
         {}
-    return clock() - start
+    return _clock() - _start
 """
 
 
@@ -343,7 +344,7 @@ class OperationStatement(Statement):
     """dlcore's operation, or how a library does it."""
 
     def __init__(self, engine, request):
-        names = dict(engine.names, clock=time.perf_counter, first=first)
+        names = dict(engine.names, _clock=time.perf_counter, first=first)
         names.update({name: eval(value, engine.names) for name, value in request["attributes"].items()})
         super().__init__(engine, request["mode"], names)
         self.request, arrays = request, [load(a) for a in request["arrays"]]
@@ -395,14 +396,14 @@ class SnippetStatement(Statement):
 
     def __init__(self, engine, request):
         rng = np.random.default_rng(0)
-        names = dict(engine.names, clock=time.perf_counter)
+        names = dict(engine.names, _clock=time.perf_counter)
         names["normal"] = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
         super().__init__(engine, request["mode"], names)
         exec(request["setup"], names)
         with engine.context(self.mode):
             self.results = eval(request["check"], names)
         exec(TIMED.format(request["stmt"]), names)
-        self.sets.append((names["loop"],))
+        self.sets.append((names["_loop"],))
 
     def check(self):
         """What the request's check gave, before anything was timed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ WIDTH, LEFT, ROOM, HIGH = 12.0, 0.75, 2.75, 6.6  # inches: the whole, margins le
 ROW = 0.165  # inches of a line of the second panel
 SMALL = 7.0  # points
 NAMES, BARS = 0.53, 0.31  # parts of a column of the second panel
+CROWD = 120  # points: of more, numbers stand where they have room at their mark, and the second panel has them all
 FARTHEST = 1.25  # share at which its axis ends; what is beyond has its mark there, and its figure
 
 
@@ -136,8 +137,8 @@ def _keys(figure: Any, box: Sequence[float], roofs: Sequence[Line], style: dict[
     for title, handles, anchor in (("Roofs", drawn, (left, top)), ("Kernels", families, (left, box[1]))):
         key = figure.legend(
             handles=handles, title=title, loc="upper left" if title == "Roofs" else "lower left", fontsize=8,
-            bbox_to_anchor=anchor, frameon=False, labelcolor=ink.text, handlelength=2.6, borderaxespad=0,
-            alignment="left", labelspacing=0.7,
+            bbox_to_anchor=anchor, frameon=False, labelcolor=ink.text, handlelength=2.6 if title == "Roofs" else 1.3,
+            borderaxespad=0, alignment="left", labelspacing=0.7, ncols=1 + (len(handles) > 14), columnspacing=1.2,
         )  # fmt: skip
         key.get_title().set(fontsize=9, color=ink.text, weight="bold")
 
@@ -206,7 +207,10 @@ _GAP = 1.0
 
 
 def _number(axes: Any, points: Sequence[Point], ink: Ink) -> None:
-    """Each point's number beside it, where it covers no other number and no mark; a line leads to it from afar."""
+    """Each point's number beside it, where it covers no other number and no mark; a line leads to it from afar.
+
+    Of a crowd, those that find room at their mark: lines through all the others would say nothing.
+    """
     from matplotlib.patheffects import withStroke
 
     measure, scale = _measure(axes.figure), axes.figure.dpi / 72
@@ -220,6 +224,8 @@ def _number(axes: Any, points: Sequence[Point], ink: Ink) -> None:
     marks = np.array([7.5 if p.family == STEP else 4.5 for p in points])
     places = _places(at / scale, marks, np.array(sizes).reshape(-1, 2) / scale, np.array(axes.bbox.extents) / scale)
     for p, start, place in zip(points, at / scale, places, strict=True):
+        if np.isnan(place).any():
+            continue
         offset = place - start
         arrow = {"arrowstyle": "-", "color": ink.text, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
         axes.annotate(
@@ -231,34 +237,34 @@ def _number(axes: Any, points: Sequence[Point], ink: Ink) -> None:
 
 
 def _places(at: Any, marks: Any, half: Any, bounds: Any) -> Any:
-    """Centres for labels of half sizes ``half`` beside marks of half sizes ``marks``: of some orders, the nearest."""
+    """Centres for labels of half sizes ``half`` beside marks of half sizes ``marks``, NaN where there is no room.
+
+    Of some orders the one that leaves the fewest without, and of these the nearest.
+    """
     if not len(at):
         return at
+    distances = _DISTANCES if len(at) <= CROWD else _DISTANCES[:2]
     apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1))
     crowd = (apart < 40).sum(1)
     orders = [np.argsort(crowd), np.argsort(-crowd), np.argsort(at[:, 1]), np.argsort(-at[:, 1]), np.argsort(at[:, 0])]
-    found = [_placed(order, at, marks, half, bounds) for order in orders]
-    return min(found, key=lambda places: float(np.hypot(*(places - at).T).sum()))
+    found = [_placed(order, at, marks, half, bounds, distances) for order in orders]
+    return min(found, key=lambda places: (np.isnan(places).sum(), float(np.nansum(np.hypot(*(places - at).T)))))
 
 
-def _placed(order: Any, at: Any, marks: Any, half: Any, bounds: Any) -> Any:
+def _placed(order: Any, at: Any, marks: Any, half: Any, bounds: Any, distances: Sequence[float]) -> Any:
     """One after the other in ``order``, each at the nearest place that is free."""
     taken = np.column_stack([at, marks, marks])  # centres and half sizes: of marks, then of labels too
-    places = at.copy()
+    places = np.full_like(at, np.nan)
     for k in order:
-        for place in _candidates(at[k]):
+        for distance, angle in itertools.product(distances, _ANGLES):
+            place = at[k] + distance * np.array([np.cos(angle), np.sin(angle)])
             inside = (place - half[k] >= bounds[:2]).all() and (place + half[k] <= bounds[2:]).all()
             near = np.abs(taken[:, :2] - place) < taken[:, 2:] + half[k] + _GAP
             if inside and not near.all(1).any():
+                places[k] = place
+                taken = np.vstack([taken, [(*place, *half[k])]])
                 break
-        places[k] = place
-        taken = np.vstack([taken, [(*place, *half[k])]])
     return places
-
-
-def _candidates(point: Any) -> Iterator[Any]:
-    for distance, angle in itertools.product(_DISTANCES, _ANGLES):
-        yield point + distance * np.array([np.cos(angle), np.sin(angle)])
 
 
 def labels(figure: Any) -> list[Any]:
