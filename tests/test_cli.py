@@ -15,7 +15,7 @@ from rich.table import Table
 
 import dlcore as dl
 from dlcore.bench.show import fitted
-from dlcore.cli import COMMANDS, machine, main
+from dlcore.cli import COMMANDS, machine, main, progress
 from dlcore.data.images import ImageDataset
 from dlcore.kernels.binary import Binary, write_packs
 
@@ -187,3 +187,16 @@ def test_a_command_leaves_signals_as_they_were(capsys):
     for arguments, code in (["--version"], 0), (["nothing"], 2), (["roofline", "--threads", "0"], 2):
         assert main(arguments) == code
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_how_far_a_command_is_comes_in_plain_lines_where_no_terminal_is(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    for terminal in (False, True):
+        shown = io.StringIO()
+        with progress.Stages(Console(file=shown, force_terminal=terminal, width=80)) as stages:
+            task = stages.add_task("checks", total=4)
+            stages.update(task, completed=1, description="softmax")
+            stages.advance(task)
+        told = capsys.readouterr().err
+        assert told == ("" if terminal else "softmax (25%)\nsoftmax (50%)\n")
+        assert ("softmax" in shown.getvalue()) is terminal

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from dlcore._files import write
 from dlcore.bench.show import fitted
 from dlcore.cli.programs import DTYPES, Asked, architecture, programs, with_kernels
+from dlcore.cli.progress import Stages
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -93,7 +93,7 @@ def _wanted(
     """
     found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
     broken: dict[str, str] = {}
-    with Progress(console=console, transient=True) as progress:
+    with Stages(console) as progress:
         for op in progress.track(with_kernels(families), description="planning"):
             for asked in programs(op, arches, everything):
                 purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
@@ -146,7 +146,7 @@ def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tu
 
 def _compile(wanted: Sequence[Wanted], jobs: int, console: Console) -> list[Result]:
     """All of them, sorted by kernel and architecture."""
-    with Progress(console=console, transient=True) as progress:
+    with Stages(console) as progress:
         task = progress.add_task("compiling", total=len(wanted))
         made = compile_many([w.specialised for w in wanted], jobs, lambda: progress.advance(task))
     texts = [str(m) if isinstance(m, CompileError) else m for m in made]

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from dlcore import _C
@@ -24,6 +23,7 @@ from dlcore.bench.roofs import Roofs, measure
 from dlcore.bench.session import Measurement, Session
 from dlcore.bench.show import fitted, time
 from dlcore.cli import at_least
+from dlcore.cli.progress import Stages
 from dlcore.dtypes import as_dtype
 from dlcore.errors import CaptureError, DTypeError
 from dlcore.roofline import model as models
@@ -122,7 +122,7 @@ def _operations(
     measured: list[Measurement] = []
     failures = []
     rounds, seconds = (3, 0.01) if quick else (7, 0.02)
-    with _progress(console) as progress, Session(threads=threads, device=device) as session:
+    with Stages(console) as progress, Session(threads=threads, device=device) as session:
         roofs = _roofs(device, threads, quick, progress)
         task = progress.add_task("", total=len(chosen))
         for case in chosen:
@@ -137,12 +137,7 @@ def _operations(
     return Report(f"Operations on {_place(machine, roofs)}", points, roofs, machine, _notes(roofs)), failures
 
 
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
-
-
-def _roofs(device: str, threads: int, quick: bool, progress: Progress) -> Roofs:
+def _roofs(device: str, threads: int, quick: bool, progress: Stages) -> Roofs:
     task = progress.add_task("roofs", total=1.0)
 
     def told(done: float, what: str) -> None:
@@ -178,7 +173,7 @@ def _model(where: str, device: str, threads: int, quick: bool, console: Console)
     set_default_device(device)
     _C.set_thread_count(threads)
     try:
-        with _progress(console) as progress:
+        with Stages(console) as progress:
             progress.add_task("recording", total=None)
             step = models.record(build, *((10, 0.2) if quick else (40, 1.0)))
             roofs = _roofs(device, threads, quick, progress)

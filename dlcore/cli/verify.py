@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import dlcore
@@ -24,6 +23,7 @@ from dlcore._device import device as as_device
 from dlcore._files import write
 from dlcore.bench.show import fitted
 from dlcore.cli import at_least
+from dlcore.cli.progress import Stages
 from dlcore.dtypes import DTYPES, FLOATS, as_dtype
 from dlcore.errors import DeviceError
 from dlcore.kernels.launch import ARCHES
@@ -94,11 +94,6 @@ def _device(name: str | None) -> str:
         raise ValueError(str(error)) from None
 
 
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-
-
 def _write(path: Path | None, device: str, **found: Any) -> None:
     """The file is whole or as it was."""
     if path is None:
@@ -115,7 +110,7 @@ def _verify(
     files: Sequence[str], path: Path | None,
 ) -> int:  # fmt: skip
     start = time.monotonic()
-    with _progress(console) as progress:
+    with Stages(console) as progress:
         task = progress.add_task("", total=None)
         reports = verify(
             ops, device, dtypes=dtypes, jobs=jobs, files=files, everything=everything,
@@ -190,7 +185,7 @@ def _fuzz(
     files: Sequence[str], path: Path | None,
 ) -> int:  # fmt: skip
     start = time.monotonic()
-    with _progress(console) as progress:
+    with Stages(console) as progress:
         task = progress.add_task("", total=count)
         found = fuzz(
             ops, count, seed, device, dtypes=dtypes, jobs=jobs, files=files,
