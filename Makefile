@@ -80,7 +80,7 @@ bench: .venv/.bench
 	$(BIN)/python -m pytest bench -q -p no:xdist --peers $(PEERS) --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 	$(BIN)/python -m bench.weight --peers $(PEERS)
 	$(BIN)/python -m bench.launches
-	$(BIN)/dlcore bench --python $(PEERS) --out $(RESULTS)/rows
+	$(BIN)/python -m bench.table --peers $(PEERS)
 	$(BIN)/dlcore roofline --out build/roofline && cp build/roofline/roofline.json $(RESULTS)/roofline.json
 	$(BIN)/dlcore roofline examples/roofline_model.py:build --out build/roofline-step \
 	    && cp build/roofline-step/roofline.json $(RESULTS)/roofline-step.json

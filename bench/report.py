@@ -21,7 +21,6 @@ from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
 from dlcore.bench.session import Measurement
-from dlcore.bench.show import share, time
 from dlcore.cli.programs import with_kernels
 from dlcore.roofline import picture
 from dlcore.roofline.report import Report
@@ -133,20 +132,6 @@ def gemm(load: Load, results: Path) -> str:
         mean = statistics.geometric_mean(ratio for t, ratio in ratios if t == threads and ratio)
         rows.append(["geometric mean", "", str(threads), *[""] * (len(ways) + 1), figures.times(mean)])
     return figures.table(["operands (GFLOP/s)", "dtype", "threads", *ways, "dlcore", "over the best"], rows)
-
-
-def rows(load: Load, results: Path) -> str:
-    """Every operation in float32, forward, from a warm cache: time, rates, share of the roof, and the libraries."""
-    found, roofs = load("rows"), Report.load(results / "roofline.json").roofs  # not the short measurement of its run
-    table = []
-    for m in found.rows:
-        if m.mode == "forward" and m.cache == "warm" and m.dtype in ("float32", "bool", "int64"):
-            rates = [f"{work / m.seconds / 1e9:.1f}" if work else "" for work in (m.bytes, m.flops)]
-            part = share(m, roofs)
-            over = [figures.times(m.ratio(library)) for library in ("torch", "numpy", "jax")]
-            table.append([m.row, m.shape, time(m.seconds), *rates, "" if part is None else f"{part:.0%}", *over])
-    own = ["dlcore", "GB/s", "GFLOP/s", "of the roof"]
-    return figures.table(["operation", "operands", *own, "over torch", "over NumPy", "over JAX"], table)
 
 
 def weight(load: Load, results: Path) -> str:
@@ -360,7 +345,7 @@ def layout(load: Load, results: Path) -> str:
 SECTIONS = {
     f.__name__: f
     for f in (
-        headline, machine, steps, launches, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv,
+        headline, machine, steps, launches, epoch, goals, operations, gemm, weight, kernels, gpu, cnn, conv,
         pools, layout, gpt, memory,
     )
 }  # fmt: skip

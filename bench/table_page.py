@@ -10,8 +10,9 @@ from bench import figures
 from bench.figures import CAUSES, causes
 from dlcore._files import write
 from dlcore.bench.results import Results
+from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement
-from dlcore.bench.show import time
+from dlcore.bench.show import share, time
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
@@ -113,15 +114,23 @@ def _elsewhere(m: Measurement, found: Sequence[dict[str, Measurement]]) -> list[
     return cells
 
 
-def _everything(rows: Sequence[Measurement], others: Sequence[Results]) -> str:
-    found = sorted(rows, key=lambda m: (m.family, m.row, SIZES.index(m.why)))
+def _part(m: Measurement, roofs: Roofs | None) -> str:
+    """The share of the roof, of what is large enough to have one."""
+    part = share(m, roofs) if roofs and m.why == "1M" else None
+    return "" if part is None else f"{part:.0%}"
+
+
+def _everything(results: Results, others: Sequence[Results]) -> str:
+    found = sorted(results.rows, key=lambda m: (m.family, m.row, SIZES.index(m.why)))
     there = [{m.case: m for m in other.rows} for other in others]
-    table = [
-        [_name(m), m.why, time(m.seconds), *(_against(m, lib) for lib in LIBRARIES), *_elsewhere(m, there)]
-        for m in found
-    ]
+    roofs = Roofs.from_json(results.roofs) if results.roofs else None
+    table = []
+    for m in found:
+        own = (time(m.seconds), _part(m, roofs), *(_against(m, library) for library in LIBRARIES))
+        table.append([_name(m), m.why, *own, *_elsewhere(m, there)])
     more = [f"{o.machine['family']}: {what}" for o in others for what in ("dlcore", "over the fastest")]
-    return figures.table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES), *more], table)
+    header = ["case", "elements", "dlcore", "of the roof", *(f"over {library}" for library in LIBRARIES), *more]
+    return figures.table(header, table)
 
 
 def _taken(results: Results) -> str:
@@ -142,7 +151,7 @@ def page(results: Results, known: dict[str, str], others: Sequence[Results] = ()
         f"Two processes of dlcore differ by {noise:.1%} in the median.\n",
         "## By family\n\nGeometric means over the fastest of the three.\n", _families(rows),
         f"## Below {ENOUGH}\n", _below(rows, known),
-        "## All\n", *(f"Beside them those {_taken(other)}\n" for other in others), _everything(rows, others),
+        "## All\n", *(f"Beside them those {_taken(other)}\n" for other in others), _everything(results, others),
     ]  # fmt: skip
     return "\n".join(parts)
 

@@ -19,6 +19,7 @@ from dlcore._selection import load, selected
 from dlcore.bench import show
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.results import Results, changes, drift
+from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement, Session, Timing, _difference, _far_behind
 from dlcore.cli import main
 from dlcore.dtypes import bfloat16, float32, int64
@@ -434,7 +435,7 @@ def test_times_have_three_digits(seconds, text):
 
 
 def test_the_share_of_the_roof_is_the_least_time_over_the_time():
-    class Roofs:
+    class Half:
         copy = ((1e3, 1.0), (1e9, 1.0))
 
         def least(self, flops, moved, touched, dtype):
@@ -443,7 +444,7 @@ def test_the_share_of_the_roof_is_the_least_time_over_the_time():
         def working_set(self, moved, touched, cold):
             return touched
 
-    assert math.isclose(show.share(measurement(), Roofs()), 0.5)
+    assert math.isclose(show.share(measurement(), Half()), 0.5)
 
 
 def test_the_project_s_suites_run(tmp_path):
@@ -509,6 +510,13 @@ def test_the_table_holds_a_function_against_the_best_library_and_tells_causes():
     other = Results({**results.machine, "family": "g"}, results.versions, [])
     text = table.table_page.page(results, {}, [other])
     assert "| g: dlcore | g: over the fastest |" in text and "Beside them those on p (family g" in text
+
+
+def test_the_table_shows_shares_of_the_roof_of_what_is_large():
+    roofs = Roofs("cpu", 1, [(1 << 20, 1e9)], [(1 << 20, 1e9)], {"float32": 1e12, "float64": 1e12}).to_json()
+    rows = [replace(TIMED, case=f"neg {why}", row="neg", why=why, bytes=1000.0, touched=1000) for why in table.SIZES]
+    text = table.table_page.page(Results({**WHERE, "python": "3"}, {}, rows, roofs), {})
+    assert "| `neg 1M` | 1M | 2.00 us | 50% | 3.00x |" in text and "| `neg 8` | 8 | 2.00 us |  | 3.00x |" in text
 
 
 def test_machines_stand_side_by_side(tmp_path):
