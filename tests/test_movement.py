@@ -271,6 +271,7 @@ X = dl.zeros(2, 3)
     [
         (lambda: dl.split(X, 2, 1), ValueError, r"split: axis 1 of shape \(2, 3\) has no 2 equal parts; array_split"),
         (lambda: dl.split(X, 0), ValueError, "split: the number of parts is 0"),
+        (lambda: dl.array_split(X, 1 << 60), MemoryError, ""),  # at once
         (lambda: dl.hsplit(dl.tensor(1.0), 1), ValueError, r"hsplit: x has shape \(\); it needs at least 1 axes"),
         (lambda: dl.moveaxis(X, (0, 1), 0), ValueError, "moveaxis: 2 axes to 1 places"),
         (lambda: dl.moveaxis(X, (0, 0), (0, 1)), ValueError, "moveaxis: an axis is given twice"),

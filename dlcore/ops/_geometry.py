@@ -67,7 +67,8 @@ def parts(name: str, shape: Lengths, indices_or_sections: Any, axis: Any) -> tup
     if sections < 1:
         raise ValueError(f"{name}: the number of parts is {sections}; it must be at least 1")
     each, more = divmod(n, sections)
-    return _between(shape, along, [k * each + min(k, more) for k in range(1, sections)])
+    filled = [k * each + min(k, more) for k in range(1, min(sections, n + 1))]
+    return _between(shape, along, filled + [n] * (sections - 1 - len(filled)))
 
 
 @remembered
