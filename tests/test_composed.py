@@ -6,6 +6,8 @@ import pytest
 import dlcore as dl
 from dlcore import _C
 from dlcore._arguments import names_errors
+from dlcore.op import REGISTRY
+from dlcore.ops import pointwise
 
 RNG = np.random.default_rng(3)
 A, B = RNG.standard_normal((4, 6)), RNG.standard_normal((3, 6))
@@ -334,3 +336,13 @@ def test_a_call_that_is_looked_at_holds_few_large_results():
     assert traced.programs == 0
     traced(x[:4])
     assert traced.programs == 1
+
+
+def test_the_composite_of_an_own_operation_reads_what_changes():
+    factors = iter([2.0, 3.0, 5.0])
+    own = pointwise("test_scaled", "x", "x times the next factor.", family="", composite=lambda x: x * next(factors),
+                    reference=lambda x: x)  # fmt: skip
+    try:
+        assert [own(dl.ones(())).item() for _ in range(3)] == [2.0, 3.0, 5.0]
+    finally:
+        del REGISTRY["test_scaled"]

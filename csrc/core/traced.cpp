@@ -5,6 +5,7 @@
 // tensors in the host's memory, of which Python looks at dtype, shape, strides and requires_grad alone, and a function
 // that only calls operations: one that reads a value, writes in place or draws random numbers stays in Python, and so do
 // calls that are recorded, batched or cast by autocast, and all errors. What depends on no argument is kept, a constant.
+// Nothing watches what else Python reads: functions of users, who may read what changes, are no Traced.
 //
 // `spelled` takes arguments by name; `renamed` (dlcore/_arguments.py) makes errors of operations those of `name`.
 #include "core/traced.h"
