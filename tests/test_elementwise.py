@@ -42,6 +42,18 @@ def test_rounding_has_a_gradient_of_zero():
     assert gradients(lambda x: dl.round(x, 1) + dl.floor(x) * x, [1.75]) == [[1]]
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_common_divisors_of_many_numbers(dtype):
+    generator, ends = np.random.default_rng(5), np.iinfo(dtype)
+    a, b = generator.integers(ends.min, ends.max, (2, 321), dtype, endpoint=True)
+    a[::2] = b[::2] // 2 * generator.integers(0, 4, 161, dtype)  # with much in common, and 0
+    a[:9], b[:9] = np.array(list(itertools.product([0, ends.min, ends.max], repeat=2)), dtype).T
+    for name in "gcd", "lcm":
+        exact = [getattr(math, name)(int(x), int(y)) for x, y in zip(a, b, strict=True)]
+        wanted = np.array([x % 2**64 for x in exact], np.uint64).astype(dtype)  # wrapped
+        np.testing.assert_array_equal(getattr(dl, name)(dl.tensor(a), dl.tensor(b)).numpy(), wanted)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["expm1", "log1p", "asin", "atan", "floor", "trunc", "round"])
 def test_zeros_keep_their_sign_and_subnormals_their_bits(name, dtype):

@@ -1,34 +1,7 @@
 // gcd, lcm; fmax, fmin, heaviside, nextafter, nan_to_num; lerp, addcmul, addcdiv; deg2rad, rad2deg. Bound by memory,
-// but for gcd and lcm, which divide as often as Euclid does.
+// but for gcd and lcm.
 #include "common/numbers.inl"
-
-// ---- integers -----------------------------------------------------------------------------------------------------
-
-template <class T> static inline wrap_t<T> size_of(T x) {  // of the smallest number, too
-  return x < 0 ? wrap_t<T>(0) - wrap_t<T>(x) : wrap_t<T>(x);
-}
-template <class T> static inline wrap_t<T> greatest_divisor(wrap_t<T> a, wrap_t<T> b) {
-  while (b) {
-    const wrap_t<T> rest = a % b;
-    a = b;
-    b = rest;
-  }
-  return a;
-}
-struct Gcd {
-  static constexpr int64_t kGrain = 1 << 9;
-  template <class T> DLCORE_MAP T operator()(T a, T b) const {
-    return static_cast<T>(greatest_divisor<T>(size_of(a), size_of(b)));
-  }
-};
-struct Lcm {
-  static constexpr int64_t kGrain = 1 << 9;
-  template <class T> DLCORE_MAP T operator()(T a, T b) const {
-    const auto x = size_of(a), y = size_of(b), divisor = greatest_divisor<T>(x, y);
-    if (!divisor) return 0;
-    return static_cast<T>(x / divisor * y);
-  }
-};
+#include "elementwise/divisors.inl"
 
 // ---- choices ------------------------------------------------------------------------------------------------------
 
