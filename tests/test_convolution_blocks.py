@@ -33,6 +33,8 @@ SHAPES = {  # images, weight, stride, padding, dilation, groups
     "many images": ((46, 8, 15, 13), (13, 8, 3, 3), (1, 1), (0, 0, 0, 0), (1, 1), 1),
     "many images, bands": ((31, 12, 29, 31), (12, 12, 4, 3), (1, 1), (2, 1, 1, 3), (1, 2), 1),
     "many images, groups": ((30, 9, 7, 6), (12, 3, 3, 3), (1, 1), (2, 3, 4, 2), (2, 1), 3),
+    "one place": ((3, 40, 9, 8), (33, 40, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    "one place, empty lanes": ((2, 160, 3, 6), (96, 160, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
     "one place, every second": ((2, 32, 40, 41), (48, 32, 1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1),
 }
 
@@ -107,17 +109,23 @@ def test_an_image_has_the_same_bits_alone_and_among_others(layout):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("size", [(12, 18), (3, 40)])
-def test_depthwise_with_bias_and_activation(size, dtype):
+@pytest.mark.parametrize(
+    ("images", "filters", "groups"),
+    [
+        ((2, 3, 12, 18), (3, 1, 3, 3), 3), ((2, 3, 3, 40), (3, 1, 3, 3), 3),  # depthwise
+        ((5, 5, 65, 64), (33, 5, 1, 1), 1),  # products of planes, some images at a time
+    ],
+)  # fmt: skip
+def test_bias_and_activation_are_those_of_separate_operations(images, filters, groups, dtype):
     rng = np.random.default_rng(1)
     x, weight, bias = (dl.tensor(rng.integers(-2, 3, s).astype(np.float32)).to(dtype)
-                       for s in ((2, 3, *size), (3, 1, 3, 3), (3,)))  # fmt: skip
-    walk = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 3}
-    plain = conv(x, weight, None, **walk) + bias.reshape(3, 1, 1)
+                       for s in (images, filters, filters[:1]))  # fmt: skip
+    walk = {"stride": (1, 1), "padding": (filters[-1] // 2,) * 4, "dilation": (1, 1), "groups": groups}
+    plain = conv(x, weight, None, **walk) + bias.reshape(-1, 1, 1)
     np.testing.assert_array_equal(np.asarray(conv(x, weight, bias, **walk)), np.asarray(plain))
     out = conv(x.requires_grad_(), weight, bias, **walk, activation="gelu")
     np.testing.assert_array_equal(np.asarray(out.detach()), np.asarray(dl.gelu(plain)))
     out.sum().backward()
-    again = dl.gelu(conv(y := x.detach().requires_grad_(), weight, None, **walk) + bias.reshape(3, 1, 1))
+    again = dl.gelu(conv(y := x.detach().requires_grad_(), weight, None, **walk) + bias.reshape(-1, 1, 1))
     again.sum().backward()
     np.testing.assert_array_equal(np.asarray(x.grad), np.asarray(y.grad))
