@@ -46,6 +46,13 @@ def test_values_and_indices_are_those_of_pytorch():
     assert dl.lp_pool1d(dl.tensor([[-1.0, -2, 4, 9, 5]]), INF, 2).tolist() == [[2.0, 9.0]]
 
 
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0])
+def test_the_root_of_a_window_of_zeros_has_no_gradient(p):
+    x = dl.tensor([[[0.0, 0.0, 3.0, 0.0]]], requires_grad=True)
+    dl.lp_pool1d(x, p, 2).sum().backward()
+    np.testing.assert_allclose(np.asarray(x.grad), [[[0.0, 0.0, 1.0, 0.0]]], rtol=1e-6)
+
+
 def test_a_window_of_nothing_but_padding_has_no_index():
     out, indices = dl.max_pool2d(dl.ones(1, 1, 2, 2), 2, padding=1, dilation=3, return_indices=True)
     assert np.isneginf(out.item()) and indices.item() == -1

@@ -21,7 +21,7 @@ from dlcore.ops._windows import (
     with_space,
 )
 from dlcore.ops.avg_pool import avg_pool, sums_planes, whole_mean
-from dlcore.ops.elementwise import abs, mul, pow
+from dlcore.ops.elementwise import abs, eq, mul, pow, where
 from dlcore.ops.limits import checked
 from dlcore.ops.max_pool import max_pool, max_pool_indices, maxima
 from dlcore.ops.movement import reshape
@@ -184,6 +184,8 @@ def _powers(
     size = lengths_of_windows(name, shape, space, kernel, step, none, (1,) * rank, rounds)
     means = avg_pool(x if p == 1 else pow(x, p), size, kernel, step, none, True, 0, layout)
     sums = mul(means, float(math.prod(kernel)))  # of windows that reach beyond the end too, as in PyTorch
+    if p > 1:
+        sums = where(eq(sums, 0.0), 0.0, sums)  # no gradient through the root of 0, whose slope is infinite
     out = sums if p == 1 else pow(sums, 1 / p)
     return reshape(out, out.shape[1:]) if alone else out
 
