@@ -6,6 +6,7 @@ import pytest
 import dlcore as dl
 import dlcore.nn.functional as F
 from dlcore import nn
+from dlcore.ops.sampling import grid_sample_backward
 
 X = np.array([[0.0, 1, 4, 2], [3, -1, 2, 5], [1, 6, -2, 0]])[None, None]
 NEAR = {"scale_factor": (0.7, 1.3), "mode": "bilinear"}
@@ -55,6 +56,20 @@ def test_grid_sample_has_the_values_of_pytorch(mode, padding):
     for align, wanted in zip((False, True), SAMPLED[mode, padding], strict=True):
         found = dl.grid_sample(dl.tensor(X), dl.tensor(GRID), mode, padding, align)
         np.testing.assert_allclose(np.asarray(found)[0, 0, 0], wanted, atol=1e-7)
+
+
+@pytest.mark.parametrize("padding", ["border", "reflection"])
+def test_the_slope_at_the_middle_of_the_last_pixel_is_that_of_pytorch(padding):
+    """Beyond it the place is another one again: the slope there is 0, not the one towards a pixel of 0 outside."""
+    x = dl.tensor([[[[1.0, 4.0, 9.0], [16.0, 25.0, 36.0]]]])
+    grid = dl.tensor([[[[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, -1.0]]]])
+    wanted = [[0.0, 7.5], [8.0, 10.5], [0.0, 13.5], [0.0, 0.0], [5.0, 0.0]]
+    given = (x, grid, dl.ones(1, 1, 1, 5), "bilinear", padding, True, "NCHW", (True, True))
+    with dl.no_grad():
+        for _, found in (grid_sample_backward(*given), grid_sample_backward.op.by_position(*given)):
+            assert found[0, 0].tolist() == wanted
+    row = (dl.ones(1, 1, 1, 4), grid[:, :, :1] * 0, dl.ones(1, 1, 1, 1))
+    assert grid_sample_backward(*row, padding_mode="border")[1].tolist() == [[[[0.0, 0.0]]]]  # y alone has one place
 
 
 def test_affine_grid_has_the_values_of_pytorch():

@@ -155,7 +155,7 @@ template <class C> static inline vec<C> padded_place(vec<C> c, int64_t padding, 
   return c > most ? most : c;
 }
 
-// The slope of padded_place().
+// The slope of padded_place(): at the middle of the last pixel, where it turns, 0.
 template <class C> static inline vec<C> padded_slope(vec<C> c, int64_t padding, bool align, C n) {
   const vec<C> one = vset(C(1)), none{};
   vec<C> slope = one;
@@ -168,7 +168,7 @@ template <class C> static inline vec<C> padded_slope(vec<C> c, int64_t padding, 
     c = odd == 0 ? extra + low : span - extra + low;
   }
   const vec<C> least = vset(padding == kZeros ? C(-3) : C(0)), most = vset(padding == kZeros ? n + 2 : n - 1);
-  return (c < least) | (c > most) ? none : slope;
+  return (c <= least) | (c >= most) ? none : slope;
 }
 
 // How much the neighbour at distance x < 1 and the one at x in [1, 2] weigh: Keys 1981, a = -3/4.

@@ -21,7 +21,7 @@ from dlcore.op import Domain, ErrorInput, Op, OutputMask, Sample, Shape, Spec, W
 from dlcore.ops._constants import constant
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import abs as abs_
-from dlcore.ops.elementwise import add, cast, div, eq, ge, logical_and, lt, mul, sub, where
+from dlcore.ops.elementwise import add, cast, div, eq, ge, le, logical_and, logical_or, lt, mul, sub, where
 from dlcore.ops.gather import gather
 from dlcore.ops.limits import clip
 from dlcore.ops.movement import expand, permute, reshape, stack
@@ -47,7 +47,10 @@ def _place(g: Any, n: int, align: bool) -> Any:
 
 
 def _padded(c: Any, n: int, padding: str, align: bool) -> Any:
-    """The place inside of the image that stands for ``c``; beyond an image of zeros they stay near."""
+    """The place inside of the image that stands for ``c``; beyond an image of zeros they stay near.
+
+    At the middle of the last pixel, where the place turns, its slope is 0.
+    """
     if padding == "reflection":
         low, span = (0.0, n - 1.0) if align else (-0.5, float(n))
         if span == 0:
@@ -57,7 +60,9 @@ def _padded(c: Any, n: int, padding: str, align: bool) -> Any:
         rest = sub(away, mul(times, span))
         even = eq(sub(times, mul(floor(div(times, 2.0)), 2.0)), 0.0)
         c = where(even, add(rest, low), sub(span + low, rest))
-    return clip(c, -3.0, n + 2.0) if padding == "zeros" else clip(c, 0.0, n - 1.0)
+    if padding == "zeros":
+        return clip(c, -3.0, n + 2.0)
+    return where(logical_or(le(c, 0.0), ge(c, n - 1.0)), clip(c.detach(), 0.0, n - 1.0), c)
 
 
 def _taps(c: Any, n: int, mode: str, padding: str, align: bool) -> list[tuple[Any, Any, Any]]:
