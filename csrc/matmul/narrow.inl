@@ -2,15 +2,21 @@
 // order it has in memory, by dot products where k's elements are adjacent, by rows scaled and added otherwise.
 //
 // 16-bit floats are widened as they are read or, where the processor has VDPBF16PS, multiplied in pairs with the same
-// bits (matmul/pairs.inl): nothing is packed. Dot products of bfloat16 are taken for up to kFewDots rows, four at a
-// time, for packing an element takes as long as multiplying it with 10 rows. Microseconds on one core of a Zen 4, torch
-// 2.13 beside; the weights (1024, 1024) lie in the third-level cache, ^T: transposed:
-//                    bfloat16: 1 row   1 row ^T   8 rows ^T   128x784x10   float16: 1 row   float32: 4x4096x4
-//   packed, in tiles             173        102         146         22.5              147                 4.9
-//   read in place                 32         29          93         14.1               40                 4.0
-//   torch                        108         92         146         31               2200                20
+// bits (matmul/pairs.inl): nothing is packed. Dot products are also taken for up to kFewDots rows, four at a time, for
+// packing an element takes as long as multiplying it with 10 rows; of float32 and float16 where k is long beside them.
+// Microseconds on one core of a Zen 4, torch 2.13 beside; the weights (1024, 1024) lie in the third-level cache, ^T:
+// transposed:
+//                  bfloat16: 1 row  1 row ^T  8 rows ^T  128x784x10  float16: 1 row  8 rows ^T  float32: 4x4096x4
+//   packed, in tiles           173       102        146        22.5             147        318                4.9
+//   read in place               32        29         93        14.1              40        181                4.0
+//   torch                      108        92        146        31              2200        764               20
+// and of float32:             8x1024x1024 ^T   14x1024x1024 ^T   8x256x256 ^T   14x784x128 ^T   128x784x10 ^T
+//   packed, in tiles                317              424              17.5            36.3            29.4
+//   read in place                   161              289              11.3            27.4            20.1
+//   torch                           380              532              17.5
 constexpr int kFew = 4;
-constexpr int kFewDots = 14;  // of bfloat16
+constexpr int kFewDots = 14;  // but of float64, whose lines would push one another out of the first-level cache
+constexpr int64_t kDotLength = 16;  // of float32, for each row: packing an element costs little
 constexpr int kDots = 4;   // lines of y at once: independent chains, and streams the prefetcher can follow (sum_four)
 constexpr int kSteps = 8;  // values of k at once, so that c is loaded and stored once for all of them
 
@@ -303,43 +309,58 @@ template <class S> static void run_narrow(const Narrow<S>& p) {
   with_few(p.few, [&]<int FEW>() { all_lines<S, FEW>(p); });
 }
 
-// Whether k's elements are adjacent in the large operand, and rows are few enough for dot products.
-template <class S> static bool takes_dots(int64_t few, int64_t y_k) {
-  return y_k == 1 && few <= (std::is_same_v<S, bfloat16_t> ? kFewDots : kFew);
+// Whether k's elements are adjacent in the large operand, and rows are few enough for dot products: each widens a line
+// anew, which SSE2 does number by number.
+template <class S> static bool takes_dots(int64_t few, int64_t k, int64_t y_k) {
+  const bool widens = std::is_same_v<S, float> || (std::is_same_v<S, half_t> && DLCORE_ISA >= 3);
+  const bool pays = std::is_same_v<S, bfloat16_t> || (widens && k >= kDotLength * few);
+  return y_k == 1 && few <= (pays ? kFewDots : kFew);
 }
 
-// The block of C by one of these ways, or false where none suits. The choice depends on the product, not on the block.
-// 16-bit results wait in float32 for what is done to them at the end.
+// Which of these ways a product takes, if any: the same for all of its blocks.
+struct NarrowWay {
+  bool rows, along_k, along_lines, along_both;  // of A are few, or columns of B
+
+  template <class S> explicit NarrowWay(const Product<S>& p) {
+    using T = compute_t<S>;
+    rows = p.m <= kFew || takes_dots<S>(p.m, p.k, p.b_row);
+    const int64_t few = rows ? p.m : p.n, y_k = rows ? p.b_row : p.a_col, y_j = rows ? p.b_col : p.a_row;
+    along_k = takes_dots<S>(few, p.k, y_k);
+    // Of lines shorter than a vector, sums would be a chain through memory: tiles keep them in registers.
+    const bool lines = few <= kFew && y_j == 1 && (rows || p.c_row == 1);
+    along_lines = lines && std::max(p.m, p.n) >= kLanes<T>;
+    along_both = std::is_same_v<S, T> && lines && rows && p.n <= kShortLanes<T> && p.k >= kLong;
+    if (p.k < 2 * kLanes<T>) along_k = along_lines = along_both = false;
+  }
+  explicit operator bool() const { return along_k || along_lines || along_both; }
+};
+
+// The block of C by one of these ways, or false where none suits. 16-bit results wait in float32 for what is done to
+// them at the end.
 template <class S, class Finish>
 static bool narrow_block(const Product<S>& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1, Finish finish) {
   using T = compute_t<S>;
   constexpr bool same = std::is_same_v<S, T>;
-  if (p.k < 2 * kLanes<T>) return false;
-  const bool rows = p.m <= kFew || takes_dots<S>(p.m, p.b_row);  // of A are few; else columns of B
+  const NarrowWay way(p);
+  if (!way) return false;
   Narrow<S> q;
-  if (rows) q = {p.a, p.a_row, p.a_col, p.b + j0 * p.b_col, p.b_col, p.b_row, nullptr, 0, 1, p.m, j1 - j0, p.k};
+  if (way.rows) q = {p.a, p.a_row, p.a_col, p.b + j0 * p.b_col, p.b_col, p.b_row, nullptr, 0, 1, p.m, j1 - j0, p.k};
   else q = {p.b, p.b_col, p.b_row, p.a + i0 * p.a_row, p.a_row, p.a_col, nullptr, 1, 0, p.n, i1 - i0, p.k};
-  const bool along_k = takes_dots<S>(q.few, q.y_k);
-  // Of lines shorter than a vector, sums would be a chain through memory: tiles keep them in registers.
-  const bool lines = q.few <= kFew && q.y_j == 1 && (rows || p.c_row == 1);
-  const bool along_lines = lines && std::max(p.m, p.n) >= kLanes<T>;
-  const bool along_both = same && lines && rows && p.n <= kShortLanes<T> && p.k >= kLong;
-  if (!along_k && !along_lines && !along_both) return false;
-  Room<S> x(along_k && q.x_k != 1 ? q.few * q.depth : 0);
-  if (along_k && q.x_k != 1) {
+  Room<S> x(way.along_k && q.x_k != 1 ? q.few * q.depth : 0);
+  if (way.along_k && q.x_k != 1) {
     for (int64_t i = 0; i < q.few; ++i) {
       for (int64_t k = 0; k < q.depth; ++k) x.get()[i * q.depth + k] = q.x[i * q.x_i + k * q.x_k];
     }
     q.x = x.get(), q.x_i = q.depth, q.x_k = 1;
   }
   constexpr int64_t block = 2 * kLanes<T>;  // in pairs, whole ones are written; one more, lest rows collide
-  const int64_t row = same ? p.c_row : rows ? (ceil_div(j1 - j0, block) + 1) * block : p.n;
+  const int64_t row = same ? p.c_row : way.rows ? (ceil_div(j1 - j0, block) + 1) * block : p.n;
   Room<T> sums(same ? 0 : (i1 - i0) * row + block);
   if constexpr (same) q.c = p.c + i0 * p.c_row + j0;
   else q.c = sums.get();
-  (rows ? q.c_i : q.c_j) = row;
+  (way.rows ? q.c_i : q.c_j) = row;
   if constexpr (same) {
-    if (along_both && !along_k) with_few(q.few, [&]<int FEW>() { short_lines<T, FEW>(q); });
+    if (way.along_both && !way.along_k) with_few(q.few, [&]<int FEW>() { short_lines<T, FEW>(q); });
     else run_narrow(q);
   } else {
     run_narrow(q);

@@ -18,7 +18,7 @@ template <class S> class SmallProduct {
   // Whether the product is for this: small, of one slice of k, without an epilogue, and not for narrow_block.
   static bool takes(const Product<S>& p) {
     if (p.bias || p.pre || p.activation != Activation::none || p.m == 0 || p.n == 0 || p.k > kDepth<S>) return false;
-    if (p.k >= 2 * L && (p.m <= kFew || p.n <= kFew)) return false;
+    if (NarrowWay(p)) return false;
     return p.k * padded(p.n) * static_cast<int64_t>(sizeof(S)) <= kBytes && tiles_at_most(p) <= kMost;
   }
 
