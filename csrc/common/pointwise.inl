@@ -87,6 +87,9 @@ static __attribute__((noinline, noclone)) void map_groups(F f, int64_t n, O* out
   n &= -N;
   if constexpr (requires { F::map(n, out, in...); }) {
     F::map(n, out, in...);
+  } else if constexpr (kHasVector<F, O> && !kByHand<O> && (std::is_same_v<I, O> && ...)) {  // nothing is converted
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < n; i += kLanes<O>) vstore(out + i, F::vector(vload(in + i)...));
   } else if constexpr (kGroupByHand<F, O, I...>) {
     for (int64_t i = 0; i < n; i += N) map_group<N>(f, out + i, load_group<N>(in + i)...);
   } else {
