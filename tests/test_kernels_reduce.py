@@ -61,6 +61,11 @@ def test_any_all():
         for axis in (0, 1, None):
             check(*REDUCTIONS["any"], [x], (axis, False))
             check(*REDUCTIONS["all"], [x], (axis, False))
+    x = RNG.integers(-1, 2, (40, 130)) * (RNG.random((40, 130)) > 0.9)
+    for dtype in (int8, uint8, int64, float16, bfloat16, float64):
+        for axis in (0, 1, None):
+            check(*REDUCTIONS["any"], [x * -1.0], (axis, False), dtype)
+            check(*REDUCTIONS["all"], [1 - x * 1.0], (axis, False), dtype)
 
 
 @pytest.mark.parametrize("name", ["mean", "min", "logsumexp"])

@@ -381,7 +381,6 @@ min.otherwise(_of_two("min", "minimum"))
 class _Truth(Reduction):
     """any and all: of the operand's truth. Timed operands give nothing to stop early at."""
 
-    promote = staticmethod(lambda specs: [bool_])
     result = bool_
 
     def family_samples(self) -> Iterator[Sample]:
@@ -389,6 +388,10 @@ class _Truth(Reduction):
             rare = [Input(s, draw=partial(_rarely, s)) for s in sample.inputs]
             yield sample.but(*rare) if self.name == "any" else sample
         yield Sample(np.array([[0.0, np.nan], [0.0, 0.0]], np.float32), axis=1, why="NaN counts as true")
+        zeros = np.zeros((3, 300), np.float32)
+        zeros[1], zeros[2, 7], zeros[:, ::5] = 1, -1, -0.0
+        for axis in (0, 1):
+            yield Sample(zeros, axis=axis, why="zeros of both signs", grad=False)
 
     def family_baselines(self) -> dict[str, str]:
         torch = f"torch.{self.name}(x) if axis is None else torch.{self.name}(x, axis, keepdims)"
@@ -403,7 +406,7 @@ _truth = _Truth.definition
 
 
 @_truth(
-    kernels={"cpu": "reduce:max", "cuda": "reduce.reduce:any_"}, interval=(0.0, 0.0),
+    kernels={"cuda": "reduce.reduce:any_"}, interval=(0.0, 0.0),
     reference=lambda x, axis, keepdims: np.any(x, axis, keepdims=keepdims),
 )  # fmt: skip
 def any(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:

@@ -13,7 +13,8 @@ Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spill
    more: with 8 blocks of 4 warps 64 KiB are in flight a multiprocessor. Sum 56-72 registers, argmax 56-71; logsumexp,
    whose lanes hold two numbers: 4 loads, 48 (rows) to 80 (columns). Extrema are joined by max.NaN in the
    loop; only the last step goes through integers that order as floats do, which takes NaN and zeros of both signs
-   through one integer reduction.
+   through one integer reduction. any and all read operands as they are; cast to booleans first, those would be read
+   once more and the booleans, 1 byte an element, written and read.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, View, Workspace, accumulator, contiguous_strides
 
-# In this order: before ARGMAX a lane holds a value, from there on a companion too; from LOGSUMEXP on it is no position.
-SUM, PROD, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(7))
+# In this order: up to ALL a lane holds 0 or 1, before ARGMAX a value, from there on a companion too; from LOGSUMEXP on
+# it is no position.
+ANY, ALL, SUM, PROD, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(9))
 
 
 # ---- one step -----------------------------------------------------------------------------------------------------
@@ -78,6 +80,10 @@ def taken(p, s, x, y, AXIS: tl.constexpr, OP: tl.constexpr):
         p = tl.maximum(p, x, propagate_nan=tl.PropagateNan.ALL)
     elif OP == MIN:
         p = tl.minimum(p, x, propagate_nan=tl.PropagateNan.ALL)
+    elif OP == ANY:
+        p |= x
+    elif OP == ALL:
+        p &= x
     elif OP == LOGSUMEXP:
         top = tl.maximum(p, tl.max(x, AXIS, keep_dims=True))  # drops NaN, which comes back in the sum
         shift = finite_or_0(top)
@@ -102,6 +108,10 @@ def finished(p, s, AXIS: tl.constexpr, OP: tl.constexpr):
         p = tl.sum(p, AXIS)
     elif OP == PROD:
         p = tl.reduce(p, AXIS, product)
+    elif OP == ANY:
+        p = tl.max(p, AXIS)
+    elif OP == ALL:
+        p = tl.min(p, AXIS)
     elif OP == LOGSUMEXP:
         s = tl.sum(s, AXIS)
         p = tl.reshape(p, s.shape)
@@ -144,7 +154,10 @@ def tile_at(
         offset += quotient(r, run, magic, shift) * x_jump  # from the end of a run to the next
         if AXIS == 1 and UNIT > 1:  # a run is whole units, and so is a jump
             offset = tl.max_contiguous(tl.multiple_of(offset, (1, UNIT)), (1, UNIT))
-    values = tl.load(x + offset, mask, IDENTITY).to(P)
+    values = tl.load(x + offset, mask, IDENTITY)
+    if OP <= ALL:
+        values = values != 0
+    values = values.to(P)
     companions = values
     if OP >= ARGMAX and not FIRST:
         companions = tl.load(y + offset, mask, 0)
@@ -214,6 +227,8 @@ def reduce_kernel(
 # ---- planners -----------------------------------------------------------------------------------------------------
 def lane_dtype(x: DType, op: Any) -> DType:
     """What a lane holds: float32 or wider, int32 or wider; int64 for a sum or product of integers."""
+    if op in (ANY, ALL):
+        return int32
     if x.is_float:
         return accumulator(x)
     return int64 if x is int64 or op in (SUM, PROD) else int32
@@ -221,6 +236,8 @@ def lane_dtype(x: DType, op: Any) -> DType:
 
 def identity(x: DType, op: Any) -> float | int:
     """The stored value that changes no result."""
+    if op in (ANY, ALL):
+        return int(op is ALL)
     if op in (SUM, PROD):
         neutral = int(op is PROD)
         return float(neutral) if x.is_float else neutral
@@ -323,6 +340,5 @@ def mean(call: Call) -> Program:
     return plan(SUM, call, int(call.params[1]))
 
 
-sum_, prod, max_, min_ = (partial(plan, op) for op in (SUM, PROD, MAX, MIN))
-any_, all_ = max_, min_  # of booleans, of which 1 is the larger
+sum_, prod, max_, min_, any_, all_ = (partial(plan, op) for op in (SUM, PROD, MAX, MIN, ANY, ALL))
 argmax, argmin, logsumexp = partial(plan, ARGMAX), partial(plan, ARGMIN), partial(plan, LOGSUMEXP)
