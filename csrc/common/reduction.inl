@@ -8,7 +8,8 @@
 //   run(const C* x, n, position, P&)       takes n elements, the first being number `position` of its output
 //   rows(const C* x, ld, n, w, position, P*)   the same for w outputs, each from x + r * ld on; by `run` if absent.
 //                                          With a member kShortRows = true rows of a few elements are taken so too
-//   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
+//   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld; 1024 at most, or
+//                                          kColumns where that is a member and more
 //   merge(P&, const P&)                    with the partial result of later elements
 //   finish(P)                              the result, rounded once when it is stored; where a member as_is() says so,
 //                                          the partial result itself
@@ -20,7 +21,8 @@
 #include "common/loop_nest.inl"
 
 constexpr int64_t kReductionChunk = 65536;
-constexpr int64_t kPartialSize = 32;  // bytes of a partial result at most
+constexpr int64_t kPartialSize = 32;      // bytes of a partial result at most
+constexpr int64_t kReductionTile = 1024;  // outputs at once: their partial results stay in L1
 
 // ---- axes ---------------------------------------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ struct ReductionFunctions {
   void (*merge)(const void* op, void* p, const void* later, int64_t w);
   void (*finish)(const void* op, const void* p, int64_t w, void* out, int64_t stride);
   bool short_rows = false;
+  int64_t columns = kReductionTile;  // that are taken at once
 };
 
 template <class Op>
@@ -182,8 +185,7 @@ static void finish_partial(const void* op_, const void* p_, int64_t w, void* out
 [[maybe_unused, gnu::noinline, gnu::noclone]]
 static void run_reduction(const ReductionFunctions& functions, const void* op, FetchFunction fetch, bool converts,
                           const Array& in, const Array& out, int64_t mask) {
-  constexpr int64_t kTile = 1024;      // columns at once: their partial results stay in L1
-  constexpr int64_t kFetchTile = 256;  // when they pass through a buffer
+  constexpr int64_t kFetchTile = 256;  // columns at once when they pass through a buffer
   constexpr int64_t kFetchRows = 16;
 
   ReductionInput input{ReductionAxes(in, mask, functions.short_rows), fetch, item_size(in.dtype), false, 0, 0};
@@ -198,7 +200,8 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
   const int64_t held = input.direct && blocks == 1 ? 4 * kFoldBlock : kFoldBlock;
   const int64_t rows = run > 0 && run < held ? held / run : 1;
   const int64_t whole = rows < 16 ? rows : rows & ~int64_t{15};  // rows are folded by batches of at most 16
-  const int64_t most = axes.columns ? (input.direct ? kTile : kFetchTile) : (whole < kTile ? whole : kTile);
+  const int64_t columns = input.direct ? functions.columns : kFetchTile;
+  const int64_t most = axes.columns ? columns : std::min(whole, kReductionTile);
   const int64_t tile = width < most ? width : most;
   const int64_t block_elements = (run < input.block ? run : input.block) * tile;
   const int64_t chunk = block_elements > 0 && block_elements < kReductionChunk ? kReductionChunk / block_elements : 1;
@@ -220,7 +223,7 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
   const int64_t work = (chunk < blocks ? chunk : blocks) * block_elements;
   const int64_t grain = work < kReductionChunk ? kReductionChunk / (work + 1) + 1 : 1;
   parallel_ranges(items, grain, [&](int64_t begin, int64_t end) {
-    alignas(16) char local[kTile * kPartialSize];
+    alignas(16) char local[kReductionTile * kPartialSize];
     for (int64_t item = begin; item < end; ++item) {
       const int64_t output = chunks == 1 ? item : item / chunks, c = item - output * chunks;
       const char* from;
@@ -249,8 +252,12 @@ static void reduce_axes(const Op& op, const Array& in, const Array& out, int64_t
   using C = typename Op::C;
   static_assert((std::is_same_v<wide_t<T>, C> || std::is_same_v<T, C>)&&sizeof(typename Op::P) <= kPartialSize);
   constexpr bool short_rows = requires { requires Op::kShortRows; };
+  constexpr int64_t columns = [] {
+    if constexpr (requires { Op::kColumns; }) return std::max<int64_t>(kReductionTile, Op::kColumns);
+    return kReductionTile;
+  }();
   static constexpr ReductionFunctions functions = {sizeof(typename Op::P), take_blocks<Op>, merge_partial<Op>,
-                                                   finish_partial<Op, Out>, short_rows};
+                                                   finish_partial<Op, Out>, short_rows, columns};
   run_reduction(functions, &op, fetch<T, C>, !std::is_same_v<T, C>, in, out, mask);
 }
 

@@ -24,17 +24,16 @@
 // Calls each(c) for every `step` of w columns and returns how many it has covered. With `ahead` the four rows behind
 // the four at x are fetched meanwhile, a line after another: by itself a processor begins anew in each row and reads as
 // many pages at once as there are rows. So sums over the first axis of 1024 x 1024 float32 that are in no cache take
-// 148 us, not 214, where a loop that sums as many words takes 137; in the third-level cache they take 60, not 55. Where
-// rows are short, or do not follow one another, all this costs and nothing is gained.
+// 150 us, not 214, where a loop that sums as many words takes 137. Where rows are short, or do not follow one another,
+// this costs and nothing is gained.
 template <int step, class T, class Each>
 static inline __attribute__((always_inline)) int64_t each_column(const T* x, int64_t w, bool ahead, Each each) {
   constexpr int kBytes = 4 * step * static_cast<int>(sizeof(T));
   int64_t c = 0;
-  for (int row = 0; ahead && row < 4; ++row) {
-    const char* const next = reinterpret_cast<const char*>(x + (4 + row) * w - 4 * c);
-    for (const int64_t end = c + w / 4 / step * step; c < end; c += step) {
+  if (ahead) {
+    for (const char* next = reinterpret_cast<const char*>(x + 4 * w); c + step <= w; c += step, next += kBytes) {
 #pragma GCC unroll 4
-      for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(next + c / step * kBytes + line);
+      for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(next + line);
       each(c);
     }
   }
@@ -182,6 +181,7 @@ template <class C_, class Join, class From = AsStored<C_>> struct Extremum {
   using C = C_;
   using P = typename From::L;
   static constexpr bool kShortRows = !std::is_integral_v<C>;
+  static constexpr int64_t kColumns = 4096 / sizeof(P);
   bool distant = false;
 
   static void update(P& p, P x) {  // the branch is seldom taken, unlike those the join becomes for scalars
