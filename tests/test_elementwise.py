@@ -144,6 +144,25 @@ def test_floats_beyond_an_int32_become_its_limits():
         assert dl.tensor(x[:n], dl.float32).to(dl.int32).tolist() == wanted[:n]
 
 
+@pytest.mark.parametrize("dtype", [dl.float32, dl.int16], ids=lambda t: t.name)
+@pytest.mark.parametrize("shape", [(3, 1), (40, 17), (300, 64), (700, 301), (5, 60, 257), (3, 2, 700)])
+def test_rows_and_numbers_that_repeat(shape, dtype):
+    """A number for each row, a row for each matrix: walked as numbers, as blocks of rows or row by row."""
+    x = np.random.default_rng(0).integers(-99, 99, shape).astype(dtype.numpy)
+    operands = {"x": x, "strided": x[::-1, ..., ::-1], "turned": x,
+                "column": x[..., :1].copy(), "row": x[..., :1, :].copy(), "number": x.ravel()[:1].copy()}  # fmt: skip
+    mine = {name: dl.tensor(values) for name, values in operands.items()}
+    mine["strided"], mine["turned"] = mine["x"][::-1, ..., ::-1], dl.tensor(x.T.copy()).permute(*range(x.ndim)[::-1])
+    for name in ("x", "strided", "turned"):
+        for other in ("column", "row", "number"):
+            for text in (f"{name} - {other}", f"{other} - {name}", f"{name} < {other}"):
+                got, wanted = (eval(text, {}, scope) for scope in (mine, operands))
+                np.testing.assert_array_equal(got.numpy(), wanted, err_msg=text)
+    same = mine["x"]
+    same -= same[..., :1]
+    np.testing.assert_array_equal(same.numpy(), x - x[..., :1])
+
+
 def test_logic_takes_numbers():
     x, n = dl.tensor([0.0, -0.0, math.nan, 2.0]), dl.tensor([1, 0, 2, 0], dl.uint8)
     assert dl.logical_and(x, n).tolist() == [False, False, True, False]

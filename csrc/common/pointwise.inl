@@ -14,7 +14,7 @@
 
 [[maybe_unused]]
 static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arrays, int count) {
-  walks.pointwise(loop, grain, arrays, count);
+  walks.pointwise({loop}, grain, arrays, count);
 }
 
 // 16-bit floats are converted by load_block and store_block where those have more to offer than the compiler, a group
@@ -150,9 +150,29 @@ template <class F, class O, class... I> static void dense_loop(int64_t n, void* 
   map(std::index_sequence_for<I...>());
 }
 
+// Cheap loops over two arrays of float32 there are also with one number for either.
+template <class F, int which, class T> struct WithNumber {
+  static constexpr int64_t kGrain = F::kGrain;
+  T number;
+  auto operator()(T x) const {
+    if constexpr (which == 0) return F{}(number, x);
+    else return F{}(x, number);
+  }
+};
+template <class F, int which, class O, class T> static void number_loop(int64_t n, void* out, const void* const* in) {
+  map_dense(WithNumber<F, which, T>{*static_cast<const T*>(in[which])}, n, static_cast<O*>(out),
+            static_cast<const T*>(in[1 - which]));
+}
+template <class F, class O, class... I> static constexpr ElementLoops element_loops() {
+  if constexpr (DLCORE_ISA >= 3 && sizeof...(I) == 2 && (std::is_same_v<I, float> && ...) &&
+                F::kGrain >= kCheapGrain && !kGroupByHand<F, O, I...>)
+    return {dense_loop<F, O, I...>, {number_loop<F, 0, O, float>, number_loop<F, 1, O, float>}};
+  return {dense_loop<F, O, I...>};
+}
+
 template <class F, class O, class... I, class... Arrays> static void pointwise(const Array& out, const Arrays&... in) {
   const Array* const arrays[] = {&out, &in...};
-  run_pointwise(dense_loop<F, O, I...>, F::kGrain, arrays, 1 + sizeof...(in));
+  walks.pointwise(element_loops<F, O, I...>(), F::kGrain, arrays, 1 + sizeof...(in));
 }
 
 #endif  // DLCORE_COMMON_POINTWISE

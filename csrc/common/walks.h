@@ -14,10 +14,17 @@ constexpr int64_t kPointwiseBlock = 512;
 // operand is not dense.
 using DenseLoop = void (*)(int64_t n, void* out, const void* const* in);
 
+// The loop over arrays, and the same where in[0] or in[1] is one number for all n elements, whatever n; null where
+// there is none.
+struct ElementLoops {
+  DenseLoop dense;
+  DenseLoop with_number[2] = {};
+};
+
 struct Walks {
   // A loop over arrays[0], the output, and arrays[1], arrays[2], ..., which broadcast to its shape. `grain`: how many
   // elements are worth about 10 us.
-  void (*pointwise)(DenseLoop loop, int64_t grain, const Array* const* arrays, int count);
+  void (*pointwise)(const ElementLoops& loops, int64_t grain, const Array* const* arrays, int count);
   // target = source, broadcast; both of one dtype. `past_caches`: whether what the target is a part of would not stay
   // in them.
   void (*copy)(const Array& target, const Array& source, bool past_caches);
