@@ -61,6 +61,21 @@ for dtype in ("float32", "float64", "float16", "bfloat16"):
         assert np.array_equal(one_thread[2].numpy(), dl.linear(a, bt, nothing).numpy()), (dtype, m, n, k)
         if min(m, n) > 14:  # not narrow: the same chains in every layout
             assert all(np.array_equal(x.numpy(), one_thread[0].numpy()) for x in one_thread[1:4]), (dtype, m, n, k)
+
+# What is multiplied with zeros is left out where there are many; not where it is no number.
+for m, n, k in ((256, 300, 140), (64, 129, 512), (100, 70, 201)):
+    for share, bad in ((0.6, 1), (0.1, 1), (0.3, np.inf), (0.5, np.nan)):
+        values, other = rng.standard_normal((m, k)) * (rng.random((m, k)) < share), rng.standard_normal((k, n))
+        other[3, n - 5] *= bad
+        a, b, bias = (dl.tensor(x, dtype="float32") for x in (values, other, rng.standard_normal(n)))
+        results = []
+        for threads in (1, 2, 3):
+            dl.set_num_threads(threads)
+            linear = dl.linear(a, b.T.clone(), bias, activation="gelu").numpy()
+            results.append(np.nan_to_num([*products(a, b), linear], nan=7))
+        assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+        assert (results[0][:4, :, n - 5] == 7).any() == (bad != 1)
+        digest.update(results[0].tobytes())
 print(digest.hexdigest())
 """
 

@@ -307,6 +307,8 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
   Block<S>{p, i0, i1, j0, j1}.run();
 }
 
+#include "matmul/zeros.inl"
+
 // Blocks wanted of `work` multiply-adds: enough for balance, none too small to be worth another thread.
 template <class S> static int64_t blocks_wanted(int64_t work) {
   constexpr bool same = std::is_same_v<S, compute_t<S>>;
@@ -361,6 +363,11 @@ static void multiply_small(const Product<S>& p, int64_t begin, int64_t end, Plac
 
 // The same product for many matrices: place(p, entry) moves p to an entry of the batch.
 template <class S, class Place> static void gemm_batch(const Product<S>& p, int64_t batch, Place place) {
+  if (batch == 1) {
+    Product<S> only = p;
+    place(only, 0);
+    if (multiply_without_zeros(only)) return;
+  }
   const int64_t work = std::max(work_of(p), kLeastWork), wanted = blocks_wanted<S>(work * batch);
   const Grid grid = cut(p, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch;

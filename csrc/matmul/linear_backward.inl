@@ -63,9 +63,11 @@ template <class S> static void backward(const Args& args, Activation code) {
     }
     for (int64_t j = 0; j < n; ++j) store(dbias.as<S>() + j, stripes ? sums[j] : T(0));
   }
-  const Product<S> both[] = {
+  Product<S> both[] = {
       {dx ? rows : 0, k, n, dpre, n, 1, weight.as<S>(), weight.strides[0], weight.strides[1], dx.as<S>(), k},
       {dweight ? n : 0, k, rows, dpre, 1, n, x.as<S>(), k, 1, dweight.as<S>(), k}};
+  for (Product<S>& p : both)
+    if (multiply_without_zeros(p)) p.m = 0;
   gemm(both);
 }
 
