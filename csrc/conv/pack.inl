@@ -61,6 +61,8 @@ template <class S> struct Source {
     for (int i = 0; i < kAxes; ++i) skip[i] = copied && axes[i].kernel == 1 ? axes[i].step() : 1;
     if (across / skip[2] % kConflict == 0) pixel += L;
   }
+  void read_planes() { copied = false; }  // of a kernel of length 1, where they are
+  int64_t lane() const { return copied ? 1 : images.channel; }  // how far apart channels are
   int64_t step(int axis) const { return axes[axis].step() / skip[axis]; }
   int64_t longest(int axis, int64_t positions) const { return ceil_div(axes[axis].longest(positions), skip[axis]); }
   // Elements that are transposed in one go for a box of such lengths, at most: as many again as are kept.
