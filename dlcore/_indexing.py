@@ -111,14 +111,14 @@ def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
 
 
 def _walk(name: str, item: slice, length: int) -> tuple[int, int, int]:
-    """(start, length, step) of a slice of an axis."""
+    """(start, length, step) of a slice of an axis; a step that is never taken, which may be of any size, is 1."""
     try:
         start, stop, step = item.indices(length)
     except (TypeError, ValueError):
         parts = ", ".join(map(shown, (item.start, item.stop, item.step)))
         raise IndexError(f"{name}: slice({parts}) is not made of integers, or its step is 0") from None
     count = len(range(start, stop, step))
-    return (start if count else 0), count, step
+    return (start if count else 0), count, (step if count > 1 else 1)
 
 
 def _plain(name: str, shape: Shape, index: Any) -> tuple[Any, ...] | None:

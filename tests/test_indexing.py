@@ -216,6 +216,28 @@ def test_methods_that_write_by_index():
         x.index_add_(0, dl.tensor([3]), dl.ones(1, 4))
 
 
+HUGE = 1 << 70
+
+
+@pytest.mark.parametrize("parts", [
+    (HUGE, None, -HUGE), (None, None, HUGE), (None, None, -HUGE), (None, None, 2**63 - 1), (2, None, -(2**63)),
+    (-HUGE, HUGE), (HUGE, None), (None, -HUGE, -1), (8, None, HUGE),
+])  # fmt: skip
+@pytest.mark.parametrize("grad", [False, True])
+def test_slices_beyond_64_bits_are_cut(parts, grad):
+    a, at = np.arange(16.0).reshape(2, 8), slice(*parts)
+    x = dl.tensor(a, requires_grad=grad)
+    recorded = dl.capture(lambda x: x[:, at] * 2)
+    for index in ((0, at), (..., at), ([0, 1, 1], at), (None, 1, at)):
+        np.testing.assert_array_equal(x[index].detach(), a[index])
+        written, changed = a.copy(), x.clone()
+        written[index] = -1
+        changed[index] = -1
+        np.testing.assert_array_equal(changed.detach(), written)
+    for _ in range(3):
+        np.testing.assert_array_equal(recorded(x).detach(), a[:, at] * 2)
+
+
 @pytest.mark.parametrize("grad", [False, True])
 def test_indices_without_a_gradient_give_the_same_views(grad):
     a = np.arange(60.0).reshape(3, 4, 5)

@@ -37,9 +37,8 @@ bool plain_entry(PyObject* item, int64_t n, Entry* entry) {
     PyErr_Clear();
     return false;
   }
-  if (step == PY_SSIZE_T_MAX || step == -PY_SSIZE_T_MAX) return false;  // it may have been cut
   const Py_ssize_t count = PySlice_AdjustIndices(n, &start, &stop, step);
-  *entry = {count ? start : 0, count, step};
+  *entry = {count ? start : 0, count, count > 1 ? step : 1};  // a step that is not taken may have been cut to fit
   return true;
 }
 
