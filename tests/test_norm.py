@@ -1,6 +1,7 @@
 """Normalisation in modules: state, modes, recorded steps, whole runs, wrong inputs."""
 
 import copy
+import pickle
 import re
 
 import numpy as np
@@ -257,12 +258,18 @@ def test_parametrised_steps_are_recorded(norm):
 
 
 @pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
-def test_copies_have_parametrisations_of_their_own(norm):
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)),
+                                    lambda m: pickle.loads(pickle.dumps(m, 0))])  # fmt: skip
+def test_copies_have_parametrisations_of_their_own(norm, copied):
     layer = norm(nn.Linear(3, 2))
     norm(layer, "bias", dim=0)
-    again, x = copy.deepcopy(layer).eval(), dl.ones(1, 3)
+    again, x = copied(layer).eval(), dl.ones(1, 3)
     before = layer.eval()(x).tolist()
-    assert again(x).tolist() == before
+    assert again(x).tolist() == before and type(again) is type(layer)
+    assert same(state_of(layer), state_of(again))
+    again.load_state_dict({name: value * 0.5 for name, value in state_of(layer).items()})
+    assert layer(x).tolist() == before
+    again.load_state_dict(state_of(layer))
     nn.utils.parametrize.remove_parametrizations(again)
     assert nn.utils.parametrize.is_parametrized(again, "bias") and isinstance(again.weight, nn.Parameter)
     nn.utils.parametrize.remove_parametrizations(again, "bias")

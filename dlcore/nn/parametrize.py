@@ -9,6 +9,7 @@ An optimizer must be given the parameters after this.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -134,19 +135,37 @@ class _Parametrized:
 
 
 def _parametrized_class(cls: type[Module], names: Iterable[str]) -> type[Module]:
-    """A class whose tensors of these names are properties. It has no name that a file could hold.
+    """The class whose tensors of these names are properties. It has no name that a file could hold.
 
     It is never changed, as copies of a module have it, too: with other names a module gets another class.
     """
+    names = frozenset(names)
+    for made in cls.__subclasses__():
+        if vars(made).get("_computed") == names:
+            return made
 
     class Parametrized(_Parametrized, cls):  # type: ignore[misc, valid-type]
+        _computed = names
+
         def __copy__(self) -> Self:
             raise TypeError(f"{cls.__name__}: copy.copy would share its parametrisations; use copy.deepcopy")
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            how, (made, *args), *state = super().__reduce_ex__(max(protocol, 2))  # a module may have its own way
+            if how is not copyreg.__newobj__ or made is not Parametrized:  # type: ignore[attr-defined]
+                return (how, (made, *args), *state)
+            return (_blank, (cls, names, *args), *state)
 
     Parametrized.__name__ = f"Parametrized{cls.__name__}"
     for name in names:
         setattr(Parametrized, name, _property(name))
     return Parametrized
+
+
+def _blank(cls: type[Module], names: Iterable[str], *args: Any) -> Module:
+    """A module of that class before its state is set: how one is pickled and copied."""
+    made = _parametrized_class(cls, names)
+    return made.__new__(made, *args)
 
 
 def _set_class(module: Module) -> None:
