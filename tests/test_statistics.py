@@ -37,6 +37,17 @@ def test_functions_spelled_with_reductions_are_numpys(axis):
     close(dl.nanvar(holes, axis, correction=1), np.nanvar(HOLES, axis, ddof=1))
 
 
+def test_variances_without_nan_have_gradients_infinities_and_long_halves():
+    x = dl.tensor([1.0, np.nan, 3.0], requires_grad=True)
+    for ours, want in ((dl.nanvar, [-1.0, 0.0, 1.0]), (dl.nanstd, [-0.5, 0.0, 0.5])):
+        assert dl.grad(ours(x), [x])[0].tolist() == want
+        assert np.isnan(ours(dl.tensor([np.inf, 1.0, np.nan])).item())
+        assert np.isnan(ours(x, correction=2).item()), "too few are left"
+    half = np.where(np.arange(100_000) % 2, 300, -300).astype(np.float16)
+    assert dl.nanstd(dl.tensor(half)).item() == 300.0
+    assert dl.nanvar(dl.tensor(half / 300)).item() == 1.0
+
+
 def test_average_takes_a_weight_for_each_place_along_an_axis():
     w = np.arange(1, 8, dtype=np.float32)
     close(dl.average(dl.tensor(A), 1, w), np.average(A, 1, w))

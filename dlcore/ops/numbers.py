@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dlcore._arguments import called, number, operand
-from dlcore.dtypes import DTYPES, default_float, total_dtype
+from dlcore.dtypes import DTYPES, default_float, float32, total_dtype
 from dlcore.op import Axes, Sample, Spec
 from dlcore.ops._domains import limited
-from dlcore.ops.elementwise import cast, div, eq, isnan, maximum, mul, sqrt, square, sub, where
+from dlcore.ops.elementwise import cast, div, eq, gt, isnan, maximum, mul, sqrt, square, sub, where
 from dlcore.ops.movement import expand
 from dlcore.ops.reduce import Reduction, Shape, aligned, all, max, mean, min, numpy_total, reduced_shape, sum
 from dlcore.ops.statistics import prod
@@ -204,7 +204,7 @@ def nanvar(
     >>> dl.nanvar(dl.tensor([1.0, dl.nan, 3.0]))
     tensor(1.)
     """
-    return _nanvar("nanvar", x, axis, keepdims, correction)
+    return _spread("nanvar", x, axis, keepdims, correction)
 
 
 def nanstd(
@@ -215,13 +215,18 @@ def nanstd(
     >>> dl.nanstd(dl.tensor([1.0, dl.nan, 3.0]))
     tensor(1.)
     """
-    return sqrt(_nanvar("nanstd", x, axis, keepdims, correction))
+    return _spread("nanstd", x, axis, keepdims, correction)
 
 
-def _nanvar(name: str, x: Any, axis: Any, keepdims: bool, correction: float) -> Any:
+def _spread(name: str, x: Any, axis: Any, keepdims: bool, correction: float) -> Any:
     x = operand(x, name)
     x = x if x.dtype.is_float else cast(x, default_float())
     correction = number(correction, f"{name}: correction")
-    middle = called(name, nanmean, x, axis, True)
-    squares = nansum(square(sub(x, middle)), axis, keepdims)
-    return div(squares, maximum(sub(sum(_present(x), axis, keepdims), correction), 0))
+    wide = cast(x, float32) if x.dtype.itemsize == 2 else x  # which holds the counts and sums of squares
+    middle = called(name, nanmean, wide, axis, True)
+    # NaN stands at the middle, where it adds nothing, to gradients neither; infinities make NaN of their own.
+    squares = sum(square(sub(where(isnan(wide), middle, wide), middle)), axis, keepdims)
+    left = sub(sum(_present(wide), axis, keepdims), correction)
+    found = div(squares, where(gt(left, 0), left, math.nan))
+    found = sqrt(found) if name == "nanstd" else found
+    return found if found.dtype is x.dtype else cast(found, x.dtype)
