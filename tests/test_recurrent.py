@@ -281,3 +281,19 @@ WRONG = [
 def test_wrong_calls_are_refused(call, text):
     with pytest.raises((ValueError, TypeError), match=text):
         call()
+
+
+@pytest.mark.parametrize("kind, units, options", [
+    (nn.LSTM, 96, {}), (nn.LSTM, 104, {"proj_size": 72}), (nn.GRU, 112, {}), (nn.RNN, 192, {}),
+])  # fmt: skip
+def test_threads_that_share_the_units_of_one_row_make_the_bits_of_one_thread(kind, units, options):
+    layer, x, threads, found = made(kind, 7, units, **options), values(3, 1, 7), dl.get_num_threads(), []
+    leaves = [x.requires_grad_(), *layer.parameters()]
+    try:
+        for n in (1, 2, 3):
+            dl.set_num_threads(n)
+            out = layer(x)[0]
+            found.append([np.asarray(t).tobytes() for t in (out.detach(), *dl.grad(out, leaves, out.detach()))])
+    finally:
+        dl.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]

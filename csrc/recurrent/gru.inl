@@ -52,7 +52,8 @@ template <class S> static void gru_forward_of(const Args& a) {
       });
     }
   };
-  walk<C>(q, 3 * units * units, Stage{panels.groups, step});
+  const int64_t work = 3 * units * units;
+  walk<C>(q, work, Stage{panels.groups, work, step});
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, units);
 }
 static void gru_forward(const Args& a) {
@@ -117,7 +118,8 @@ template <class S> static void gru_backward_of(const Args& a) {
     if (s == 0 && !a.out(1)) return;
     back.product(dpre.get(), long_pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
   };
-  walk<C, true>(q, 3 * units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
+  const int64_t work = 3 * units * units, groups = ceil_div(units, L);
+  walk<C, true>(q, work, Stage{groups, groups * kGatesWork, step}, Stage{back.panels, work, carry});
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, units);
 }
 static void gru_backward(const Args& a) {

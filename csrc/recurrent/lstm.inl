@@ -80,8 +80,9 @@ template <class S> static void lstm_forward_of(const Args& a) {
     }
   };
   const int64_t work = 4 * units * width + (projects ? units * width : 0);
-  if (projects) walk<C>(q, work, Stage{panels.groups, step}, Stage{narrow.panels, project});
-  else walk<C>(q, work, Stage{panels.groups, step});
+  const Stage steps{panels.groups, 4 * units * width, step};
+  if (projects) walk<C>(q, work, steps, Stage{narrow.panels, units * width, project});
+  else walk<C>(q, work, steps);
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, width);
   store_state<S>(a.out(2), cell.get(), pitch, batch, units);
 }
@@ -179,10 +180,14 @@ template <class S> static void lstm_backward_of(const Args& a) {
     back.product(dpre.get(), long_pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
   };
   const int64_t work = 4 * units * width + (projects ? units * width : 0), groups = ceil_div(units, L);
-  if (projects)
-    walk<C, true>(q, work, Stage{ceil_div(width, L), arrive}, Stage{wide.panels, widen_back}, Stage{groups, step},
-               Stage{back.panels, carry});
-  else walk<C, true>(q, work, Stage{groups, step}, Stage{back.panels, carry});
+  const Stage gates{groups, groups * kGatesWork, step}, carries{back.panels, 4 * units * width, carry};
+  if (projects) {
+    const int64_t arriving = ceil_div(width, L);
+    walk<C, true>(q, work, Stage{arriving, arriving * kGatesWork, arrive},
+                  Stage{wide.panels, units * width, widen_back}, gates, carries);
+  } else {
+    walk<C, true>(q, work, gates, carries);
+  }
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, width);
   store_state<S>(a.out(2), dcell.get(), pitch, batch, units);
 }

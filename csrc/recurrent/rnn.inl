@@ -47,7 +47,8 @@ template <class S, class A> static void rnn_forward_of(const Args& a) {
           for (int64_t first = begin; first < end; first += L) lanes(s, row + r, first);
       });
   };
-  walk<C>(q, units * units, Stage{panels.panels, step});
+  const int64_t work = units * units;
+  walk<C>(q, work, Stage{panels.panels, work, step});
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, units);
 }
 static void rnn_forward(const Args& a) {
@@ -89,7 +90,8 @@ template <class S, class A> static void rnn_backward_of(const Args& a) {
     if (s == 0 && !a.out(1)) return;
     back.product(dpre.get(), dh.pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
   };
-  walk<C, true>(q, units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
+  const int64_t work = units * units, groups = ceil_div(units, L);
+  walk<C, true>(q, work, Stage{groups, groups * kGatesWork, step}, Stage{back.panels, work, carry});
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, units);
 }
 static void rnn_backward(const Args& a) {

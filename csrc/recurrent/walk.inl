@@ -27,34 +27,42 @@ static void check_lengths(const char* name, const Sequence& q) {
 }
 
 // A part of a step: run(s, r0, r1, p0, p1) for rows [r0, r1) and its parts [p0, p1), which may run side by side once
-// the stage before is done.
+// the stage before is done. `work`: multiply-adds of a row, or what takes as long.
 template <class F> struct Stage {
-  int64_t parts;
+  int64_t parts, work;
   F run;
 };
-template <class F> Stage(int64_t, F) -> Stage<F>;
+template <class F> Stage(int64_t, int64_t, F) -> Stage<F>;
 
 constexpr int64_t kStageWork = int64_t{1} << 17;  // multiply-adds worth another thread for a part of a step: 2 us
+// And with fewer rows than threads, where a step takes as long as its weights from the second-level cache: 0.6 us.
+constexpr int64_t kFewRowsWork = int64_t{1} << 14;
+constexpr int64_t kGatesWork = int64_t{1} << 10;  // what the gates of a vector of units take, in multiply-adds
 
-// Whether threads share the units and meet at each step: where there are fewer rows than threads, and where the weights
-// of all units do not stay in a second-level cache and a step is worth the meeting. `work`: multiply-adds of a row in a
-// step, which is how many weights there are.
-template <class C> static bool shares_units(const Sequence& q, int64_t work, int64_t threads, int64_t shares) {
-  if (q.batch < threads) return shares > q.batch;
-  return threads > 1 && work * static_cast<int64_t>(sizeof(C)) > second_level_cache() / 4 * 3 &&
-         q.batch * work / threads > 4 * kStageWork;
+// Threads that share the units of a step, and meet at each; 1 where each has rows of its own. They do where there are
+// fewer rows than threads, and where the weights of all units do not stay in a second-level cache and a step is worth
+// the meeting. `work`: multiply-adds of a row in a step, which is how many weights there are.
+template <class C> static int64_t sharers(const Sequence& q, int64_t work) {
+  const int64_t threads = thread_count();
+  if (q.batch < threads) {
+    const int64_t shares = std::min(threads, q.batch * work / kFewRowsWork);
+    return shares > q.batch ? shares : 1;
+  }
+  const bool stay = work * static_cast<int64_t>(sizeof(C)) <= second_level_cache() / 4 * 3;
+  return stay || q.batch * work / threads <= 4 * kStageWork ? 1 : threads;
 }
 
 // Steps 0 to steps - 1 (back: the other way round) through all stages.
 template <class C, bool back = false, class... Stages>
 static void walk(const Sequence& q, int64_t work, const Stages&... stages) {
-  const int64_t threads = thread_count(), shares = std::min<int64_t>(threads, q.batch * work / kStageWork);
+  const int64_t threads = thread_count(), shares = sharers<C>(q, work);
   const auto step_of = [&](int64_t s) { return back ? q.steps - 1 - s : s; };
-  if (shares_units<C>(q, work, threads, shares)) {
+  if (shares > 1) {
     for (int64_t s = 0; s < q.steps; ++s) {
       const auto share = [&](const auto& stage) {
-        parallel_for(std::min(shares, stage.parts), [&](int64_t c) {
-          const int64_t chunks = std::min(shares, stage.parts);
+        const int64_t worth = std::max<int64_t>(1, q.batch * stage.work / kFewRowsWork);
+        const int64_t chunks = std::min({shares, stage.parts, worth});
+        parallel_for(chunks, [&](int64_t c) {
           stage.run(step_of(s), int64_t{0}, q.batch, stage.parts * c / chunks, stage.parts * (c + 1) / chunks);
         });
       };
