@@ -33,6 +33,7 @@ template <class T> struct Backward {
   void run(const Sequence& s, int64_t head, int64_t first, int64_t count, C* dk_sums, int64_t dk_row, C* dv_sums,
            int64_t dv_row, C* room, const Keys* generator, uint64_t offset) const {
     const int64_t D = p.width, E = p.out_width, group = head / p.shared(), blocks = parts(count, Q);
+    const Next next(p, s, head, kTaskQueries<C>);
     Queries x;
     C* rest = load(s, head, first, count, x, room);
     C *key_room = rest, *value_room = key_room + kKeys * D;
@@ -48,16 +49,20 @@ template <class T> struct Backward {
         const int64_t skipped = seen.begin - j;
         const C *these = keys.data + skipped * keys.row, *those = values.data + skipped * values.row;
         const int64_t split = seen_by_half<C>(p, s, at, seen);
+        next.queries(q, at, m, D), next.queries(dq, at, m, D);
         multiply_turned<C>(split, height, m, D, {these, keys.row, 1}, x.q_turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
+        next.queries(dout, at, m, E), next.queries(out, at, m, E);
         multiply_turned<C>(split, height, m, E, {those, values.row, 1}, x.dout_turned + b * Q * E, slopes);
         if (generator) draw_factors(p, *generator, offset, s, head, at, m, seen, factors);
         const C *base = x.base + b * Q, *delta = x.delta + b * Q, *drawn = generator ? factors : nullptr;
         if (lanes_of<C>(m) == Q) differentiate<Q>(height, base, delta, drawn, scores, slopes);
         else differentiate<Q / 2>(height, base, delta, drawn, scores, slopes);
+        if (b == 0) next.keys(p, v, j, n, E), next.keys(p, dv, j, n, E);
         if (dv_sums)
           multiply_keys<C>(split, height, m, E, scores, x.dout[b], dv_sums + seen.begin * dv_row, dv_row);
+        if (b == 0) next.keys(p, k, j, n, D), next.keys(p, dk, j, n, D);
         if (dk_sums)
           multiply_keys<C>(split, height, m, D, slopes, x.q[b], dk_sums + seen.begin * dk_row, dk_row);
         if (dq)

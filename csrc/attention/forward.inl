@@ -131,6 +131,7 @@ template <class T> struct Forward {
     C *turned = room, *sums = turned + kTaskQueries<C> * D, *key_room = sums + kTaskQueries<C> * E;
     C *value_room = key_room + most(kKeys, Q) * D, *scores = value_room + most(kKeys, Q) * E;
     C* factors = scores + kKeys * Q;
+    const Next next(p, s, head, kTaskQueries<C>);
     Running<C> running[kQueryBlocks];
     Span spans[kQueryBlocks], all{s.keys, 0};
     int64_t row = E;
@@ -153,6 +154,7 @@ template <class T> struct Forward {
         const int64_t skipped = seen.begin - j;
         const int64_t split = seen_by_half<C>(p, s, at, seen);
         const Matrix<C> these{keys.data + skipped * keys.row, keys.row, 1};
+        next.queries(q, at, m, D), next.queries(out, at, m, E);
         multiply_turned<C>(split, height, m, D, these, turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
@@ -164,6 +166,7 @@ template <class T> struct Forward {
 #pragma omp simd
           for (int64_t e = 0; e < height * Q; ++e) scores[e] *= factors[e];
         }
+        if (b == 0) next.keys(p, k, j, n, D), next.keys(p, v, j, n, E);
         C* to = sums + b * Q * row;
         if (!r.fresh) scale_rows(to, row, m, E, r.factor);
         const C* those = values.data + skipped * values.row;
