@@ -20,8 +20,16 @@ namespace {
 // 2 MiB, that are in no cache are summed in 112 us on a Zen 4 and in 68, made float32 in 253 and 194.
 constexpr size_t kHuge = size_t{2} << 20;
 
+// Scratch that the threads of a region take and give back would change hands from one region to the next, all of its
+// lines going from core to core. So a thread looks for a block that it gave back itself, which its caches may still
+// have. Microseconds on two cores of a Zen 4, before and after: bfloat16 1024x1024x256 1501, 1246 and 512x512x512 764,
+// 659; bytes 512x512x512 337, 316; float32 512x512x512 of an A^T 1379, 1273.
+constexpr size_t kSought = size_t{4} << 10;  // bytes from which it looks
+constexpr int kTries = 16;
+
 struct Free {
   Free* next;
+  const void* thread;  // that gave it back
 };
 struct Spinlock {
   std::atomic_flag flag = ATOMIC_FLAG_INIT;
@@ -60,6 +68,20 @@ size_t class_bytes(int k) {
   return ((size_t{1} << log) + step + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// The next block of a class, or nullptr; the caller holds the lock.
+static Free* take(int k, size_t size) {
+  const void* self = __builtin_thread_pointer();
+  Free** link = &lists[k];
+  if (size >= kSought) {
+    Free** own = link;
+    for (int i = 0; i < kTries && *own && (*own)->thread != self; ++i) own = &(*own)->next;
+    if (*own && (*own)->thread == self) link = own;
+  }
+  Free* block = *link;
+  if (block) *link = block->next;
+  return block;
+}
+
 static void count_allocation(size_t size) {  // the caller holds the lock
   stats.in_use += static_cast<int64_t>(size);
   if (stats.in_use > stats.peak) stats.peak = stats.in_use;
@@ -72,9 +94,8 @@ void* allocate(size_t bytes) {
   const size_t size = class_bytes(k);
   {
     Guard guard(lock);
-    if (Free* block = lists[k]) {
+    if (Free* block = take(k, size)) {
       count_allocation(size);
-      lists[k] = block->next;
       stats.cached -= static_cast<int64_t>(size);
       return block;
     }
@@ -101,7 +122,7 @@ void release(void* block, size_t bytes) {
     stats.in_use -= size;
     if (stats.cached + size <= static_cast<int64_t>(kCacheLimit)) {
       Free* f = static_cast<Free*>(block);
-      f->next = lists[k];
+      f->next = lists[k], f->thread = __builtin_thread_pointer();
       lists[k] = f;
       stats.cached += size;
       return;
