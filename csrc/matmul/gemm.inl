@@ -243,15 +243,20 @@ template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
 }
 #endif
 
-// For tall tiles of `width` columns, blocks of at most `most` rows.
+// For tall tiles of `width` columns, blocks of at most `most` rows. Rows are shared before columns: where two threads
+// write parts of the same rows, what one fetches ahead at the end of its part is the other's.
 static inline Grid cut_tall(int64_t m, int64_t n, int64_t most, int64_t width, int64_t wanted) {
   Grid grid{1, 1};
   if (std::min<int64_t>(m, n) > kFew) {  // what fits the cache; narrow products stream
     grid = {ceil_div(m, most), ceil_div(n, kBlockColumns)};
+    // As many blocks of rows for each thread: of three, two threads would do two and one.
+    int64_t alike = 1;
+    while (alike < std::min(grid.down, wanted)) alike *= 2;
+    grid.down = ceil_div(grid.down, alike) * alike;
   }
   while (grid.blocks() < wanted) {
     const int64_t rows = m / grid.down, columns = n / grid.across;
-    if (columns >= 2 * width && (columns >= rows || rows < 2 * kTileRows)) grid.across *= 2;
+    if (columns >= 2 * width && (columns > rows || rows < 2 * kTileRows)) grid.across *= 2;
     else if (rows >= 2 * kTileRows) grid.down *= 2;
     else break;
   }
