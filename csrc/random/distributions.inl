@@ -158,10 +158,12 @@ template <class F> static double gamma_number(double a, bool log, F attempts) {
     const Attempt w = attempts(t);
     const double x = std::sqrt(-2 * std::log(w.uniform(0))) * cos2pi_(w.word[1] * 0x1p-32), cube = 1 + c * x;
     if (cube <= 0) continue;
-    const double v = cube * cube * cube;
-    if (std::log(w.uniform(2)) >= 0.5 * x * x + d * (1 - v + std::log(v))) continue;
+    const double v = cube * cube * cube, square = x * x, u = w.uniform(2);
+    // Of what is accepted 19 in 20 are below a bound that needs no logarithms.
+    if (u >= 1 - 0.0331 * square * square && std::log(u) >= 0.5 * square + d * (1 - v + std::log(v))) continue;
     const double raised = a < 1 ? std::log(w.uniform(3)) / a : 0.0;
-    return log ? std::log(d * v) + raised : d * v * std::exp(raised);
+    if (log) return std::log(d * v) + raised;
+    return a < 1 ? d * v * std::exp(raised) : d * v;
   }
 }
 static void gamma(const Args& a) {
