@@ -182,8 +182,8 @@ template <class T> static inline T difference(const T* a, const T* b, const T* c
 }
 
 // Distances between vectors and between the three elements of one, of the result and both operands: where they are
-// constants, as in rows of three and in planes, loads of whole vectors and shuffles take the place of gathers, 82 us for
-// 477 (349,525 rows of float32 on AMD EPYC 25/17, where x + y of as many elements takes 76).
+// constants, as in rows of three and in planes, loads of whole vectors and shuffles take the place of gathers, 82 us
+// for 477 (349,525 rows of float32 on AMD EPYC 25/17, where x + y of as many elements takes 76).
 struct Steps {
   int64_t vector[3], element[3];
 };
