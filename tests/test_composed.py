@@ -128,6 +128,15 @@ def test_gradients(function):
     assert dl.testing.gradcheck(function, x)
 
 
+def test_blocks_of_each_example_and_of_a_recorded_step():
+    x = dl.arange(8.0).reshape(2, 2, 2)
+    wanted = np.concatenate([x.numpy()] * 2, -1)
+    np.testing.assert_array_equal(dl.func.vmap(lambda x: dl.block([x, x]))(x).numpy(), wanted)
+    step = dl.capture(lambda x: dl.block([x, x]))
+    for _ in range(3):
+        np.testing.assert_array_equal(step(x).numpy(), wanted)
+
+
 def test_small_ones():
     x = dl.tensor([-1.5, 0.25, 2.0])
     assert dl.frac(x).tolist() == [-0.5, 0.25, 0.0] and x.frac().tolist() == [-0.5, 0.25, 0.0]

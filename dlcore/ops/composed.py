@@ -352,7 +352,9 @@ def block(arrays: Sequence[Any] | Any) -> Any:
         return concat([joined(v, level - 1, ndim) for v in value], -level)
 
     def axes(value: Any) -> int:
-        return max(map(axes, value), default=0) if isinstance(value, list) else int(np.ndim(value))
+        if isinstance(value, list):
+            return max(map(axes, value), default=0)
+        return value.ndim if isinstance(value, _C.TensorBase) else int(np.ndim(value))
 
     levels = depth(arrays)
     return joined(arrays, levels, max(levels, axes(arrays)))
