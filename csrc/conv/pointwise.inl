@@ -1,4 +1,4 @@
-// Kernels of length 1, without stride and padding, are products of what lies in memory, and the family matmul does them:
+// Kernels of length 1, without stride and padding, are products of what lies in memory; the family matmul does them:
 // with channels last, or one position an image, out (N P, D) = x (N P, C) @ w^T; of planes, out (D, P) = w @ x (C, P)
 // for each image. There lanes are positions, of which P may leave some empty, where the general kernels transpose x and
 // out and transpose the weights anew in each call: cheaper for few positions and many channels.
