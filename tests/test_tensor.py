@@ -376,6 +376,29 @@ def test_figures_of_memory_are_true_after_a_refused_allocation():
     assert dl.device("cpu").memory_stats() == before
 
 
+def test_a_thread_gets_back_the_memory_that_it_gave():
+    def new():
+        x = dl.empty((12345,))
+        return x, np.asarray(x).ctypes.data
+
+    def work():
+        x, _ = new()
+        begun.set()
+        mine_is_free.wait()
+        del x
+
+    dl.empty_cache()
+    begun, mine_is_free = threading.Event(), threading.Event()
+    mine, address = new()
+    other = threading.Thread(target=work)
+    other.start()
+    begun.wait()
+    del mine
+    mine_is_free.set()
+    other.join()  # what it gave back comes first in the list
+    assert new()[1] == address
+
+
 def test_the_cache_is_given_back():
     dl.empty((1 << 20,))
     assert dl.device("cpu").memory_stats()["cached"] >= 4 << 20

@@ -10,6 +10,8 @@
 //   chosen for each entry        44   55   115   657   4806  20030         44   60   201  1309   9750   39100
 //   chosen once                  14   20    79   591   4645  18800         13   24   155  1197   9575   36860
 //   the better                   31   48   106   623   4660  18110         33   54   189  1220   9550   36970
+//
+// Fetching the next entry's operands meanwhile gains nothing, be they in the third-level cache: 32 x 100^3 604 us, 617.
 template <class S> class SmallProduct {
   static constexpr int L = kLanes<S>, kMost = 256;  // tiles
   static constexpr int64_t kBytes = 6 << 14;        // of B
