@@ -4,11 +4,11 @@
 // The logarithm is a sum of two numbers: log(a) = log(2^e) + log(1 / r) + log(1 + f), where r is near 1 / m, from a
 // table in registers, and m r = 1 + f. Of floats r has so few bits that f is exact. Floats were computed in double,
 // two vectors of it for one, 42 multiply-adds and 4 scalings: 82 cycles of a Zen 4 for 16. With floats alone, and a
-// table of powers of 2 for the exponential, there are 20 in 44 instructions, 8.8 ns of a Zen 4 from the first-level
-// cache and 9.3 for a million numbers; NumPy's, which may be 4 ulp off, takes 10.8 and 11.8. They, 5 look-ups, the
-// mantissa and the exponent go through the same two pipes of half a vector's width, 0.27 ns each: 7.3. Without the
-// compensation of f^2 / 2, some 1.6 ulp near bases of 1.03, 15 multiply-adds took 7.8, without regard to special
-// numbers as well 7.4.
+// table of powers of 2 for the exponential, there are 19 in 43 instructions: 8.6 ns for 16 from the first-level
+// cache, 9.2 of a million; NumPy's, which may be 4 ulp off, take 10.8 and 11.8. The multiply-adds, 5 look-ups, the
+// mantissa and the exponent go through the same two pipes of half a vector's width, 0.27 ns each: 7.0. Two vectors
+// step by step side by side took 8.3, without regard to special numbers 8.3 too. Without the compensation of f^2 / 2,
+// which makes 3.2 ulp of bases near 1.03, and 15 multiply-adds it was 7.8, without special numbers as well 7.4.
 #ifndef DLCORE_ELEMENTWISE_POWER
 #define DLCORE_ELEMENTWISE_POWER
 #include "elementwise/lookup.inl"
@@ -57,10 +57,11 @@ static __attribute__((noinline)) vec<float> vpower_of_all(vec<float> a, vec<floa
 
 // b log2(|a|) = high + low where that is a number, with an error of 2^-33 of it.
 DLCORE_VECTOR vec<float> vexponent_of_power(vec<float> a, vec<float> b, vec<float>& low) {
-  static constexpr float inverse[] = {
-      1.0f, 0.953125f, 0.921875f, 0.90625f, 0.875f, 0.8515625f, 0.828125f, 0.8125f, 0.7890625f, 0.7734375f, 0.75f,
-      0.734375f, 0.71875f, 0.703125f, 0.6875f, 0.671875f, 1.3125f, 1.296875f, 1.265625f, 1.25f, 1.21875f, 1.203125f,
-      1.171875f, 1.15625f, 1.125f, 1.109375f, 1.09375f, 1.078125f, 1.0625f, 1.046875f, 1.03125f, 1.0f};
+  static constexpr float inverse[] = {  // times -1/2
+      -0.5f, -0.4765625f, -0.4609375f, -0.453125f, -0.4375f, -0.42578125f, -0.4140625f, -0.40625f, -0.39453125f,
+      -0.38671875f, -0.375f, -0.3671875f, -0.359375f, -0.3515625f, -0.34375f, -0.3359375f, -0.65625f, -0.6484375f,
+      -0.6328125f, -0.625f, -0.609375f, -0.6015625f, -0.5859375f, -0.578125f, -0.5625f, -0.5546875f, -0.546875f,
+      -0.5390625f, -0.53125f, -0.5234375f, -0.515625f, -0.5f};
   // -log2 of the inverse, of m < 1 one more, to 2^-16, so that sums with exponents are exact.
   static constexpr float log_high[] = {
       0.0f, 0.06925964f, 0.11735535f, 0.14201355f, 0.19264221f, 0.23181152f, 0.27207947f, 0.29956055f, 0.34178162f,
@@ -73,14 +74,14 @@ DLCORE_VECTOR vec<float> vexponent_of_power(vec<float> a, vec<float> b, vec<floa
       -4.7387543e-06f, 4.776548e-06f, 1.3028072e-06f, 6.34502e-06f, -6.2528848e-06f, 1.8367533e-06f, -1.8282373e-06f,
       -1.8727261e-06f, 2.1102853e-06f, 4.031832e-06f, -3.1264424e-06f, 2.6363548e-06f, 4.7027816e-06f, -3.9489655e-06f,
       5.376559e-07f, -3.375028e-06f, -6.3019756e-06f, 0.0f};
-  const vec<float> scale = vset(1.442695f), m = vmantissa(a);
+  const vec<float> scale = vset(-2 * 1.442695f), m = vmantissa(a);
   const __m512i place = _mm512_maskz_srli_epi32(0xffff, (__m512i)m, 18);
-  const vec<float> f = vfma(m, vlookup32(place, inverse), vset(-1.0f)), minus_half = f * vset(-0.5f);  // exact
-  const vec<float> h = vfma(f, minus_half, f), h_low = vfma(f, minus_half, f - h);  // f - f^2 / 2
-  // The rest of log(1 + f), and what `scale` lacks of 1 / ln 2: 1.3349759e-08 of itself.
-  const vec<float> z = f * f, first = vfma(f, vset(-0.25003153f), vset(0.33333328f));
-  const vec<float> series = vfma(z, vfma(f, vset(-0.15762411f), vset(0.20073868f)), first);
-  const vec<float> rest = vfma(f, vfma(z, series, vset(1.3349759e-08f)), h_low);
+  const vec<float> g = vfma(m, vlookup32(place, inverse), vset(0.5f));  // -f / 2, exact
+  const vec<float> h = vfma(g, g, g), h_low = vfma(g, g, g - h);        // -1/2 of f - f^2 / 2
+  // -1/2 of the rest of log(1 + f), and what `scale` lacks of 1 / ln 2: 1.3349759e-08 of itself.
+  const vec<float> z = g * g, first = vfma(g, vset(8 * 0.25003153f), vset(4 * 0.33333328f));
+  const vec<float> series = vfma(z, vfma(g, vset(32 * 0.15762411f), vset(16 * 0.20073868f)), first);
+  const vec<float> rest = vfma(g, vfma(z, series, vset(1.3349759e-08f)), h_low);
   const vec<float> start = vexponent(a) + vlookup32(place, log_high), over = h * scale, log = start + over;
   const vec<float> small = ((start - log) + over) + vlookup32(place, log_low);
   const vec<float> log_rest = vfma(rest, scale, vfma(h, scale, -over)) + small;

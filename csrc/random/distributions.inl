@@ -179,7 +179,7 @@ template <class F> static double gamma_number(double a, bool log, F attempts) {
     const double x = w.normal, cube = 1 + c * x;
     if (cube <= 0) continue;
     const double v = cube * cube * cube, square = x * x, u = w.uniform(2);
-    // Of what is accepted 19 in 20 are below a bound that needs no logarithms.
+    // Of what is accepted nine in ten are below a bound that needs no logarithms.
     if (u >= 1 - 0.0331 * square * square && std::log(u) >= 0.5 * square + d * (1 - v + std::log(v))) continue;
     const double raised = a < 1 ? std::log(w.uniform(3)) / a : 0.0;
     if (log) return std::log(d * v) + raised;
