@@ -72,6 +72,18 @@ template <class C> struct PartVector {
 // relu::value and relu::gradient of vectors
 template <class V> static inline V rectified(V x) { return x <= V{} ? V{} : x; }
 template <class V> static inline V rectified(V dy, V out) { return out <= V{} ? V{} : dy; }
+// The same, with a bit for each lane that is not 0 by it, for another time.
+template <class C> constexpr bool kKeepsLanes = DLCORE_ISA == 4 && std::is_same_v<C, float>;
+#if DLCORE_ISA == 4
+static inline vec<float> rectified(vec<float> dy, vec<float> out, uint16_t* kept) {
+  const __mmask16 lanes = _mm512_cmp_ps_mask((__m512)out, _mm512_setzero_ps(), _CMP_NLE_UQ);
+  *kept = lanes;
+  return (vec<float>)_mm512_maskz_mov_ps(lanes, (__m512)dy);
+}
+static inline vec<float> rectified(vec<float> dy, uint16_t kept) {
+  return (vec<float>)_mm512_maskz_mov_ps(kept, (__m512)dy);
+}
+#endif
 
 #include "norm/sums.inl"
 
@@ -159,6 +171,12 @@ static inline void map_gradient(const Gradient<T>& dy, const T* x, T* dx, int64_
   if constexpr (std::is_same_v<T, C>) {
     const C *d = dy.dy + first, *from = x + first, *out = dy.out + (dy.out ? first : 0);
     C* to = dx + first;
+    if constexpr (kKeepsLanes<C>) {
+      if (const uint16_t* kept = dy.lanes(first))
+        return each_vector<C>(n, [=](auto at) DLCORE_MAP {
+          at.store(to, map(at, rectified(at(d), kept[at.i / kLanes<C>]), at(from)));
+        });
+    }
     if (out)
       each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, rectified(at(d), at(out)), at(from))); });
     else each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, at(d), at(from))); });

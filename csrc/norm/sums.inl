@@ -22,11 +22,17 @@ template <class T> struct Elements {
 template <class T> struct Gradient {
   using C = compute_t<T>;
   const T *dy, *out = nullptr;
+  uint16_t* kept = nullptr;  // a bit an element, whether it passes the ReLU: sums write them, and `out` is read once
+  uint16_t* lanes(int64_t first) const { return kept ? kept + first / kLanes<C> : nullptr; }
   bool in_place() const { return std::is_same_v<T, C> && !out; }
   // f(load): load(at) is a vector of the gradient from element `first` on, of T that is the compute type
   template <class F> void vectors(int64_t first, F f) const {
-    const C *from = dy + first, *kept = out + (out ? first : 0);
-    if (out) f([=](auto at) DLCORE_MAP { return rectified(at(from), at(kept)); });
+    const C *from = dy + first, *result = out + (out ? first : 0);
+    if constexpr (kKeepsLanes<C>) {
+      if (uint16_t* to = lanes(first))
+        return f([=](auto at) DLCORE_MAP { return rectified(at(from), at(result), to + at.i / kLanes<C>); });
+    }
+    if (out) f([=](auto at) DLCORE_MAP { return rectified(at(from), at(result)); });
     else f([=](auto at) DLCORE_MAP { return at(from); });
   }
   const C* block(int64_t at, int64_t n, C* buffer) const {
@@ -234,11 +240,17 @@ template <class C> struct Rows {  // `ld` elements apart
 };
 template <class C> struct MaskedRows {  // of a gradient before a ReLU
   const C *dy, *out;
+  uint16_t* kept;  // null, or a vector's lanes
   int64_t ld;
   template <class At> vec<C> vector(int64_t r, At from) const {
+    if constexpr (kKeepsLanes<C>) {
+      if (kept) return rectified(from(dy + r * ld), from(out + r * ld), kept + (r * ld + from.i) / kLanes<C>);
+    }
     return rectified(from(dy + r * ld), from(out + r * ld));
   }
-  MaskedRows operator+(int64_t column) const { return {dy + column, out + column, ld}; }
+  MaskedRows operator+(int64_t column) const {
+    return {dy + column, out + column, kept ? kept + column / kLanes<C> : nullptr, ld};
+  }
 };
 
 // Two sums of each of w columns: Sums::step(v, y, c, a, b) adds what the elements v and y give to a and b.
@@ -357,7 +369,7 @@ static void add_tile(const Sums& sums, const X& x, const Y& y, int64_t at, int64
       if constexpr (Sums::kTwo && std::is_same_v<X, Gradient<C>>) {
         if (x.out) {
           const int64_t from = at + r * ld;
-          add(MaskedRows<C>{x.dy + from, x.out + from, ld}, rows_of(y, r, m, buffer[1]));
+          add(MaskedRows<C>{x.dy + from, x.out + from, x.lanes(from), ld}, rows_of(y, r, m, buffer[1]));
           continue;
         }
       }

@@ -115,6 +115,10 @@ def backward_samples() -> Iterator[Sample]:
     yield Sample((6, 70), (6, 70), (70,), (70,), None, _kept_by_relu((6, 70)), activation="relu", why="ReLU, features")
     yield Sample((2, 300, 3), (2, 300, 3), v, v, v, _kept_by_relu((2, 300, 3)), layout="NHWC", activation="relu",
                  why="ReLU, channels last")  # fmt: skip
+    for shape, layout in (((9, 4, 8, 8), "NCHW"), ((1, 135, 48), "NHWC"), ((1, 67, 144), "NHWC")):
+        v = (shape[-1] if layout == "NHWC" else shape[1],)
+        yield Sample(shape, shape, v, v, v, _kept_by_relu(shape), layout=layout, activation="relu", grad=False,
+                     why=f"ReLU, whole vectors of {layout}")  # fmt: skip
 
 
 def backward_errors() -> Iterator[ErrorInput]:
