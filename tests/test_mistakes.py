@@ -92,6 +92,21 @@ def test_pictures_that_are_not_normalised_are_said():
     assert fit(network(inputs=64), (PICTURES / 255, LABELS)) == []
 
 
+def test_bytes_that_were_cast_are_said_for_a_model_of_bytes():
+    data = dl.data.ImageDataset(PICTURES.astype(np.uint8), LABELS, ["a", "b", "c"])
+    model, how = network(inputs=64), {"transform": dl.data.Normalize.of(data)}
+    assert fit(model, data, validation=data, **how) == []
+    assert one(fit(model, data, validation=(PICTURES, LABELS), **how), "fit: validation: the model was fitted to")
+    for right in (PICTURES.astype(np.uint8), PICTURES / 255, PICTURES > 100):
+        dl.predict(model, right)
+    for wrong in (PICTURES, PICTURES.astype(np.int64), (PICTURES / 255 - 0.3) / 0.3):
+        with pytest.warns(RuntimeWarning, match=r"^predict: .* in (float32|int64) and are taken as they are"):
+            dl.predict(model, wrong)
+    part = dl.data.random_split((PICTURES, LABELS), [0.5, 0.5], seed=0)[1]
+    with pytest.warns(RuntimeWarning, match=r"^evaluate: .* these go from 0 to 255"):
+        dl.evaluate(model, part, loss="cross_entropy")
+
+
 def test_a_model_that_scales_its_inputs_itself_is_right():
     class Scaling(nn.Module):
         def forward(self, x):

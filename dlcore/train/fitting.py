@@ -286,7 +286,8 @@ def _scoring(
 ) -> Evaluation:
     """The validation after each epoch, on data prepared as ``batches`` of training are."""
     given = samples(validation, "fit: validation", loss is not None)
-    held_out = Batches(*as_fitted(given, batches.preprocessing), device=batches.device, dtype=batches.dtype)
+    prepared = as_fitted(given, batches.preprocessing, "fit: validation")
+    held_out = Batches(*prepared, device=batches.device, dtype=batches.dtype)
     size = max(size, EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
     return Evaluation(model, held_out, size, Objective(loss, held_out, "fit", dtype=low), metrics)
 
