@@ -109,6 +109,7 @@ def test_differences_are_numpys(n, axis):
 def test_differences_of_bools_and_their_gradient():
     flags = np.array([True, False, False, True])
     assert dl.diff(dl.tensor(flags)).tolist() == np.diff(flags).tolist()
+    assert dl.diff(dl.tensor(flags), 1 << 40).shape == (0,)  # at once
     x = dl.tensor([1.0, 4.0, 9.0], requires_grad=True)
     (dl.diff(x) * dl.tensor([2.0, 5.0])).sum().backward()
     assert x.grad.tolist() == [-2, -3, 5]

@@ -55,7 +55,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     parts += [] if append is None else [_beside(x, append, axis, "append")]
     if len(parts) > 1:
         x = called("diff", concat, parts, axis)
-    for _ in range(n):
+    for _ in range(min(n, x.shape[axis])):  # then nothing is left
         x = (ne if x.dtype is bool_ else sub)(*_neighbours(x, axis))
     return x
 
