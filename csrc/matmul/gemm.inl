@@ -251,7 +251,7 @@ static inline Grid cut_tall(int64_t m, int64_t n, int64_t most, int64_t width, i
     grid = {ceil_div(m, most), ceil_div(n, kBlockColumns)};
     // As many blocks of rows for each thread: of three, two threads would do two and one.
     int64_t alike = 1;
-    while (alike < std::min(grid.down, wanted)) alike *= 2;
+    while (alike < grid.down && alike < wanted) alike = std::min(2 * alike, wanted);
     grid.down = ceil_div(grid.down, alike) * alike;
   }
   while (grid.blocks() < wanted) {
