@@ -18,6 +18,9 @@ struct Glu : Exponential {
 };
 struct Swiglu : Exponential {
   template <class T> __attribute__((always_inline)) T operator()(T a, T b) const { return Silu{}(a) * b; }
+#if DLCORE_ISA == 4
+  DLCORE_MAP static vec<float> vector(vec<float> a, vec<float> b) { return Silu::vector(a) * b; }
+#endif
   template <class T> static __attribute__((always_inline)) void gradient(T dout, T a, T b, T& da, T& db) {
     da = SiluBackward{}(dout * b, a), db = dout * Silu{}(a);
   }
