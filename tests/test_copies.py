@@ -76,6 +76,15 @@ def test_gradient_of_a_roll_is_a_roll_and_of_padding_a_sum():
     np.testing.assert_array_equal(x.grad, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(300, 700), (513, 1025), (3, 40, 1500)])
+def test_matrices_of_several_pieces_are_transposed(shape, dtype):
+    x = drawn(shape, dtype)
+    turned = np.ascontiguousarray(x.swapaxes(-1, -2))
+    np.testing.assert_array_equal(dl.tensor(x).mT.clone(), turned)
+    np.testing.assert_array_equal(dl.tensor(turned).mT.clone(), x)
+
+
 def test_past_the_caches():
     x = drawn((33 << 20) + 5, np.uint8)
     t = dl.tensor(x)
