@@ -68,6 +68,19 @@ struct Lerp {  // from the nearer end, so that both are met exactly
     const T width = b - a;
     return abs_(weight) < T(0.5) ? fma_(weight, width, a) : fma_(weight - T(1), width, b);
   }
+#if DLCORE_ISA >= 3
+  // Each operand is loaded once. Left to itself the compiler takes them from memory wherever they are used, six times
+  // for three: a million floats that straddle lines took a Zen 4 216 us, others 143.
+  template <class T> requires std::is_floating_point_v<T>
+  static void map(int64_t n, T* out, const T* starts, const T* ends, const T* weights) {
+    for (int64_t i = 0; i < n; i += kLanes<T>) {
+      vec<T> a = vload(starts + i), b = vload(ends + i), weight = vload(weights + i);
+      asm("" : "+v"(a), "+v"(b), "+v"(weight));
+      const vec<T> width = b - a, low = vfma(weight, width, a), high = vfma(weight - T(1), width, b);
+      vstore(out + i, (weight < T(0.5)) & (weight > T(-0.5)) ? low : high);
+    }
+  }
+#endif
 };
 struct AddCMul {
   static constexpr int64_t kGrain = 1 << 16;
