@@ -63,7 +63,7 @@ for dtype in ("float32", "float64", "float16", "bfloat16"):
             assert all(np.array_equal(x.numpy(), one_thread[0].numpy()) for x in one_thread[1:4]), (dtype, m, n, k)
 
 # What is multiplied with zeros is left out where there are many; not where it is no number.
-for m, n, k in ((256, 300, 140), (64, 129, 512), (100, 70, 201)):
+for m, n, k in ((256, 300, 140), (64, 129, 512), (100, 70, 201), (300, 65, 1100)):
     for share, bad in ((0.6, 1), (0.1, 1), (0.3, np.inf), (0.5, np.nan)):
         values, other = rng.standard_normal((m, k)) * (rng.random((m, k)) < share), rng.standard_normal((k, n))
         other[3, n - 5] *= bad
