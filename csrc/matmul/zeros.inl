@@ -32,7 +32,7 @@ static bool many_zeros(const Product<float>& p) {
     for (int l = 0; l < kPart; l += kLanes<float>)
       zeros += __builtin_popcount(_mm512_cmp_ps_mask((__m512)vload(from + l), _mm512_setzero_ps(), _CMP_EQ_OQ));
   }
-  return zeros * 16 >= 5 * kParts * kPart;
+  return zeros * 8 >= 3 * kParts * kPart;
 }
 
 class SparseRows {
