@@ -83,6 +83,21 @@ def test_empty_lanes_are_weighed_against_multiplications_saved():
     assert direct(24, 24, (0, 0, 0, 0)) == [False, True, False]
 
 
+def test_kernels_of_length_1_are_products():
+    def direct(inputs, outputs, size=(7, 9), layout="NCHW", stride=(1, 1)):
+        at = 1 if layout == "NCHW" else 3
+        x, y = (Spec((*(2, *size)[:at], c, *(2, *size)[at:]), dl.float32) for c in (inputs, outputs))
+        walk = (stride, (0, 0, 0, 0), (1, 1), 1, layout)
+        operands = (x, Spec((outputs, inputs, 1, 1), dl.float32)), (y, Spec((outputs, inputs, 1, 1), dl.float32))
+        asked = (OF_OUTPUT, operands[0]), (OF_INPUT, operands[1]), (OF_WEIGHT, (x, y, (1, 1)))
+        return [kernels["cpu"][0][1](*given, *walk) for kernels, given in asked]
+
+    assert direct(12, 8) == direct(3, 8, layout="NHWC") == [False, False, False]
+    assert direct(12, 8, (16, 32)) == [False, False, True]  # planes of 2 KiB are copied
+    assert direct(8, 8) == [False, False, True]
+    assert direct(8, 4) == direct(4, 8, stride=(2, 2)) == [True, True, True]
+
+
 def test_16_bit_images_that_are_widened_in_parts():
     rng = np.random.default_rng(0)
     x, y, weight = (rng.integers(-2, 3, s).astype(np.float32) for s in ((67, 16, 24, 24),) * 2 + ((16, 1, 3, 3),))

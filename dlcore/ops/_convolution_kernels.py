@@ -33,6 +33,14 @@ from 22 filters on. Microseconds on the Zen 4, two cores, NCHW, general / direct
    64 images,  40 -> 40 of 7 x 7       491 /  440        531 /  887
    64 images,  17 -> 22 of 28 x 28    1997 / 2243       2189 / 3126
    64 images,  32 -> 34 of 28 x 28    5981 / 8201       6517 / 9083
+
+Kernels of length 1 are products of planes, but of four channels and fewer, to which direct kernels add a bias for less.
+Microseconds as above, NCHW, direct / product:
+                                      output of the convolution       gradient of the weight
+   16 images,  64 ->  8 of 28 x 28      78 /   61        184 /  129
+   64 images,  32 ->  8 of 16 x 16      57 /   39        122 /   94
+   64 images,   8 ->  8 of 28 x 28      75 /   36      stays direct
+   64 images,  16 ->  8 of 32 x 32     138 /  112        209 /  310, for planes of 4 KiB are copied: stays direct
 """
 
 from __future__ import annotations
@@ -56,6 +64,8 @@ _BAND = 1 << 18
 """Bytes of the copy of some rows of sixteen images."""
 _COPY = _BAND // (3 * _LANES * 4)
 """Channels times width times reach of the kernel: with more, a copy of sixteen images would leave the second cache."""
+_CONFLICT = 2048
+"""Bytes: lines so far apart fall into few sets of the first-level cache."""
 
 _TILES = 32
 """With fewer tiles of 2 x 2, or fewer channels than lanes, general kernels do without Winograd's algorithm."""
@@ -92,6 +102,17 @@ class _Walk(NamedTuple):
         empty = -self.target % _LANES
         full = self.with_lanes_of_images() or (not self.interleaved and self.positions() >= 1024)
         return share * empty >= self.target + empty and full
+
+    def is_product(self, groups: int) -> bool:
+        """Whether it is one of matrices that lie in memory, or one for each image: csrc/conv/pointwise.inl."""
+        if groups > 1 or math.prod(self.kernel) > 1:
+            return False
+        plain = math.prod(self.stride) == 1 and max(self.padding) == 0
+        return self.interleaved or (plain and min(self.source, self.target) > _FEW)
+
+    def reads_planes(self) -> bool:
+        """Whether the gradient of its weight reads planes where they are, as csrc/conv/weight.inl has it."""
+        return self.itemsize >= 4 and self.source > _ROW and math.prod(self.places) * self.itemsize % _CONFLICT > 0
 
     def positions(self) -> int:
         """Of all images."""
@@ -143,9 +164,9 @@ def _of_output(
     x: Spec, weight: Spec, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
 ) -> bool:
     outputs, inputs, *kernel = weight.shape
-    if len(kernel) > 2 or _is_product(kernel, groups, layout):
-        return False
     walk = _walk(x, inputs, outputs // groups, kernel, Geometry(stride, padding, dilation, groups, layout))
+    if len(kernel) > 2 or walk.is_product(groups):
+        return False
     if walk.target <= _LANES // 2 or (inputs <= _FEW and not walk.interleaved):
         return True
     if walk.leaves_lanes(6):
@@ -158,30 +179,25 @@ def _of_input(
     y: Spec, weight: Spec, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
 ) -> bool:
     outputs, inputs, *kernel = weight.shape
-    if len(kernel) > 2 or _is_product(kernel, groups, layout):
-        return False
     geometry = Geometry(stride, padding, dilation, groups, layout)
     walk = _walk(y, outputs // groups, inputs, kernel, geometry, transposed=True)
+    if len(kernel) > 2 or walk.is_product(groups):
+        return False
     return inputs <= _LANES // 2 or (walk.leaves_lanes(6) and not walk.prefers_winograd())
 
 
 def _of_weight(
     x: Spec, y: Spec, kernel: Lengths, stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, layout: str
 ) -> bool:  # fmt: skip
-    if len(kernel) > 2 or _is_product(kernel, groups, layout):
-        return False
     axis = -1 if layout == "NHWC" else 1
     geometry = Geometry(stride, padding, dilation, groups, layout)
     walk = _walk(x, x.shape[axis] // groups, y.shape[axis] // groups, kernel, geometry)
+    if len(kernel) > 2 or (walk.is_product(groups) and (walk.interleaved or walk.reads_planes())):
+        return False
     if walk.target < _LANES or (not walk.interleaved and walk.source * kernel[-1] <= _ROW):
         return True
     many = walk.source <= 2 * _LANES and walk.positions() >= 1 << 14
     return many and walk.leaves_lanes(3 if walk.by_winograd(28) else 4)
-
-
-def _is_product(kernel: list[int] | tuple[int, ...], groups: int, layout: str) -> bool:
-    """Whether it is one product of matrices that lie in memory."""
-    return layout == "NHWC" and groups == 1 and math.prod(kernel) == 1
 
 
 def _of_maxima(
