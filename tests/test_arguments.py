@@ -247,3 +247,26 @@ def test_windows_of_a_gradient_without_space():
     call = function("avg_pool_backward")
     with pytest.raises(dl.ShapeError, match=r"^avg_pool_backward: "):
         call(dl.tensor(0.0), (5, 4), (), (), (), True, 0, "NHWC")
+
+
+@pytest.mark.parametrize("name", [
+    "adaptive_avg_pool1d", "array_split", "flip", "index_select", "moveaxis", "narrow", "pad", "roll", "select",
+    "stack", "sum", "swapaxes", "tile", "unsqueeze",
+])  # fmt: skip
+def test_an_axis_or_a_number_that_is_a_tensor_is_read_at_each_call(name):
+    """What a tensor among the arguments meant is kept by its shape, unless its values were read meanwhile."""
+    x = dl.arange(24.0).reshape(2, 3, 4)
+    calls = {
+        "index_select": lambda k: dl.index_select(x, k, dl.tensor([0])), "narrow": lambda k: dl.narrow(x, 1, k, 1),
+        "moveaxis": lambda k: dl.moveaxis(x, k, 2), "swapaxes": lambda k: dl.swapaxes(x, k, 2),
+        "select": lambda k: dl.select(x, 0, k), "stack": lambda k: dl.stack([x, x], k),
+        "array_split": lambda k: dl.array_split(x, k + 1, 2)[0],
+        "adaptive_avg_pool1d": lambda k: dl.adaptive_avg_pool1d(x, k + 1),
+    }
+    call = calls.get(name, lambda k: getattr(dl, name)(x, k))
+    for k in (0, 1, 0):
+        for given in (dl.tensor(k), np.array(k)):
+            found, want = call(given), call(k)
+            assert found.shape == want.shape and found.tolist() == want.tolist()
+    for several in ([0, 1], [1, 0], [1, 2]):
+        assert dl.tile(x, dl.tensor(several)).tolist() == dl.tile(x, several).tolist()

@@ -160,7 +160,7 @@ bool copy_memory(Tensor* source, Tensor* target) {
   const uint8_t from = on_host(source->device) ? 0 : source->device;
   const uint8_t to = on_host(target->device) ? 0 : target->device;
   const void* data = source->array.data;
-  if (trace) trace_failed();
+  value_read();
   if (recorder && !record_host_read("values go from one device to another")) return false;
   if (!bytes) return true;
   if (!from && !to) {

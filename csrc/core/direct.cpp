@@ -3,7 +3,7 @@
 // `meaning(*arguments)` gives (operation, operands, attributes); `function` is the same in Python, for all calls and all
 // errors. What a call of plain arguments means is kept by their values, of tensors by dtype, device and shape, so that
 // the next one of such arguments goes to the operation at once. That takes operands which are arguments or plain numbers:
-// of other calls it is kept that Python must make them.
+// of other calls it is kept that Python must make them. Nothing is kept where the values of a tensor were read.
 #include "core/batch.h"
 #include "core/function.h"
 #include "core/record.h"
@@ -71,7 +71,9 @@ Ref numbers_of(PyObject* operands) {
 
 // What the call means, with a reference for the caller; null with an error.
 Plan* meaning_of(Direct* d, const Key& key, PyObject* const* args, Py_ssize_t n) {
+  const uint64_t reads = values_read;
   const Ref meant = Ref::own(call_python(d->meaning, args, static_cast<size_t>(n)));
+  if (values_read != reads) return nullptr;  // an axis, say, that is a tensor: the next call has another
   PyObject *operation, *operands, *attrs;
   if (!meant || !PyArg_ParseTuple(meant.get(), "O!O!O!", function_type, &operation, &PyTuple_Type, &operands,
                                   &PyTuple_Type, &attrs)) {

@@ -42,7 +42,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     return -1;
   }
   const char* reading = "a tensor is read back to the host (as a NumPy array, list or text)";
-  if (trace) trace_failed();
+  value_read();
   if (recorder && !record_host_access(t, reading)) return -1;
   Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
   if (!exported) {
@@ -254,7 +254,7 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
     return nullptr;
   }
   if (!check_unbatched(t, "DLPack")) return nullptr;
-  if (trace) trace_failed();
+  value_read();
   if (recorder && !record_host_access(t, "a tensor is handed to another library (DLPack)")) return nullptr;
   const bool readonly = t->buffer && t->buffer->readonly;
   if (t->buffer && !readonly) ++t->buffer->exporting;  // for good: a capsule's deleter may run without the GIL

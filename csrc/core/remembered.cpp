@@ -3,9 +3,11 @@
 // arguments it looks at the dtype, the device and the layout only, and so must the function.
 //
 // Arguments are compared by value and by type: True and 1.0 equal 1 and mean something else, so they are not plain, and
-// a call with them runs the function. So does one with names. Errors are not kept. Results must not be changed.
+// a call with them runs the function. So does one with names. Errors are not kept, nor results for which values of a
+// tensor were read, as of an axis that is one. Results must not be changed.
 #include "core/function.h"
 #include "core/ref.h"
+#include "core/traced.h"
 
 #include <structmember.h>
 
@@ -78,8 +80,9 @@ PyObject* call_remembered(PyObject* self, PyObject* const* args, size_t nargsf, 
   }
   if (PyObject* found = PyDict_GetItemWithError(r->results, key.get())) return Py_NewRef(found);
   if (PyErr_Occurred()) return nullptr;
+  const uint64_t reads = values_read;
   Ref result = Ref::own(PyObject_Vectorcall(r->function, args, nargsf, nullptr));
-  if (!result) return nullptr;
+  if (!result || values_read != reads) return result.release();
   if (PyDict_Size(r->results) >= kMost) PyDict_Clear(r->results);
   return PyDict_SetItem(r->results, key.get(), result.get()) < 0 ? nullptr : result.release();
 }

@@ -272,7 +272,7 @@ static PyObject* item(PyObject* self, PyObject*) {
                         shape.get());
   }
   const char* reading = "a value is read back to the host (item, float, int or bool of a tensor)";
-  if (trace) trace_failed();
+  value_read();
   if (recorder && !t->weak && !record_host_read(reading)) return nullptr;
   if (t->device != 0) {
     const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));

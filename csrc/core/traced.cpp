@@ -26,6 +26,7 @@
 namespace dlcore {
 
 PER_THREAD Trace* trace = nullptr;
+PER_THREAD uint64_t values_read = 0;
 
 namespace {
 
