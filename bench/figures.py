@@ -33,9 +33,9 @@ def times(factor: float | None) -> str:
 
 
 def causes(text: str) -> dict[str, str]:
-    """Key -> what holds it back, as it was measured: lines of "key: cause"."""
-    lines = [x for x in text.splitlines() if x and not x.startswith("#")]
-    return {case.strip(): why.strip() for case, _, why in (x.partition(": ") for x in lines)}
+    """Key -> what holds it back, as it was measured: lines of "key: cause"; a key may begin with a model, "d: GPT"."""
+    lines = (re.match(r"((?:[a-z]: )?.+?): (.+)", x) for x in text.splitlines() if not x.startswith("#"))
+    return {line[1].strip(): line[2].strip() for line in lines if line}
 
 
 def keys(case: str, shape: str = "", threads: int = 1) -> tuple[str, ...]:

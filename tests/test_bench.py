@@ -574,3 +574,4 @@ def test_each_cause_is_of_something_that_is_timed():
         shape = timed.case.shape if isinstance(timed.case, Snippet) else ""
         keys |= {key for threads in (1, 2) for key in figures.keys(timed.case.name, shape, threads)}
     assert figures.causes(figures.CAUSES.read_text()).keys() <= keys
+    assert figures.causes("# none\n\nd: GPT, Adam t2: products: 25 us") == {"d: GPT, Adam t2": "products: 25 us"}
