@@ -120,13 +120,6 @@ class Shaped:
     def __init__(self, meaning: Any, operation: Any, function: Any) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-class Direct:
-    """A function that checks its arguments and calls one operation; see csrc/core/direct.cpp."""
-
-    __wrapped__: Any
-    def __init__(self, meaning: Any, function: Any) -> None: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
-
 class Traced:
     """A function made of operations, which C++ runs once it has seen them; see csrc/core/traced.cpp."""
 

@@ -292,7 +292,7 @@ def names_errors(function: F) -> F:
     Once C++ has seen which operations a call makes, it runs them by itself: of tensors Python may ask no more than what
     csrc/core/traced.cpp says. A function that is in C++ already stays as it is.
     """
-    if isinstance(function, _C.Shaped | _C.Direct | _C.Quick | _C.Traced):
+    if isinstance(function, _C.Shaped | _C.Quick | _C.Traced):
         return function
     return cast(F, _C.Traced(function.__name__, function, spelled(function), renamed))
 
@@ -304,24 +304,6 @@ def quick(name: str) -> Callable[[F], F]:
         return cast(F, _C.Quick(name, function))
 
     return decorate
-
-
-def direct(meaning: F) -> F:
-    """A function in Python that checks its arguments and calls one operation, with errors of its own; a decorator.
-
-    The function below it says what the call means: it returns (operation, operands, attributes), and looks at values,
-    dtypes, devices and shapes alone. For plain arguments it does so once (csrc/core/direct.cpp), where the operands are
-    arguments as they are, or numbers.
-    """
-    name = meaning.__name__
-
-    @functools.wraps(meaning)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        with calling(name):
-            operation, operands, attributes = meaning(*args, **kwargs)
-            return operation(*operands, *attributes)
-
-    return cast(F, _C.Direct(meaning, spelled(function)))
 
 
 def shaped(operation: Any) -> Callable[[F], F]:

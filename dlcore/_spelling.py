@@ -64,7 +64,7 @@ def spelled(function: F) -> F:
     Operations need no such help: their callables read the same table (csrc/core/function.cpp). What `shaped`,
     `direct` and `names_errors` make has had it.
     """
-    if isinstance(function, _C.Shaped | _C.Direct | _C.Quick | _C.Traced):
+    if isinstance(function, _C.Shaped | _C.Quick | _C.Traced):
         return function
     code = getattr(function, "__wrapped__", function).__code__
     own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

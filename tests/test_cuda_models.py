@@ -10,6 +10,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import models, nn, optim
+from dlcore._arguments import names_errors
 
 INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
 try:
@@ -332,3 +333,23 @@ def test_only_what_may_report_bad_data_has_words_for_it():
         assert name not in rows
     dl.take(x, dl.tensor([1, 2], device=GPU))
     assert "take" in rows
+
+
+def test_calls_again_on_a_gpu():
+    """Functions made of operations are noted there too, one program for each alignment of what they are given."""
+
+    def shifted(x, i):
+        return dl.take(x[1:], i) * 2 + x[2:4]
+
+    function = names_errors(shifted)
+    a, i = np.arange(64, dtype=np.float32), dl.tensor([0, 3], device=GPU)
+    whole = dl.tensor(a, device=GPU)
+    for start in range(6):
+        for k in range(3):
+            want = a[start + 1 :][[0, 3]] * 2 + a[start + 2 : start + 4]
+            np.testing.assert_array_equal(function(whole[start : start + 32] + 0 * k, i).cpu(), want)
+            np.testing.assert_array_equal(function(whole[start : start + 32], i).cpu(), want)
+    assert function.programs == 4
+    moved = names_errors(lambda x: x.cpu() + 1)
+    for k in range(3):
+        assert moved(whole + k)[1].item() == k + 2.0

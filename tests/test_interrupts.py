@@ -150,5 +150,5 @@ def test_what_ends_a_call_is_not_hidden_by_asking_python(kind):
         raise ValueError("not so")
 
     with pytest.raises(kind, match="stop"):
-        _C.Direct(interrupted, lambda x: "hidden")(dl.ones(2))
-    assert _C.Direct(refused, lambda x: "worded")(dl.ones(2)) == "worded"
+        _C.Shaped(interrupted, dl.concat, lambda x: "hidden")(dl.ones(2))
+    assert _C.Shaped(refused, dl.concat, lambda x: "worded")(dl.ones(2)) == "worded"

@@ -60,7 +60,7 @@ PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
   if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) ||
-      !init_remembered(m.ptr()) || !init_shaped(m.ptr()) || !init_quick(m.ptr()) || !init_direct(m.ptr()) || !init_traced(m.ptr()) ||
+      !init_remembered(m.ptr()) || !init_shaped(m.ptr()) || !init_quick(m.ptr()) || !init_traced(m.ptr()) ||
       !init_counted(m.ptr()) || !init_batch(m.ptr()) || !init_hooks(m.ptr()) || !init_autocast(m.ptr()) ||
       !init_record(m.ptr()) ||
       !init_guards(m.ptr()) || !init_frames(m.ptr()) || !init_device(m.ptr()) || !init_host_kernel(m.ptr()) || !cuda::init(m.ptr())) {

@@ -1,5 +1,5 @@
 // Objects that stand for a function in Python and have its name, documentation and signature (shaped.cpp, quick.cpp,
-// direct.cpp, traced.cpp).
+// traced.cpp).
 #pragma once
 #include "core/ref.h"
 
@@ -20,7 +20,6 @@ bool add_stand_in_type(PyObject* module, const char* name, size_t size, newfunc 
                        PyGetSetDef* extra = nullptr);
 void free_stand_in(PyObject* self);  // the end of `destroy`
 
-bool init_quick(PyObject* module);   // quick.cpp
-bool init_direct(PyObject* module);  // direct.cpp
+bool init_quick(PyObject* module);  // quick.cpp
 
 }  // namespace dlcore

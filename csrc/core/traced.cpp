@@ -2,10 +2,10 @@
 //
 // The first call with arguments of some shapes and values runs `function` and notes which operations it calls on which
 // tensors, with their plans; the next one runs those plans, and no Python. That takes arguments that are plain, or
-// tensors in the host's memory, of which Python looks at dtype, shape, strides and requires_grad alone, and a function
-// that only calls operations: one that reads a value, writes in place or draws random numbers stays in Python, and so do
-// calls that are recorded, batched or cast by autocast, and all errors. What depends on no argument is kept, a constant.
-// Nothing watches what else Python reads: functions of users, who may read what changes, are no Traced.
+// tensors of which Python looks at dtype, device, shape, strides and requires_grad alone, and a function that only calls
+// operations: one that reads a value, writes in place or draws random numbers stays in Python, and so do calls that are
+// recorded, batched or cast by autocast, and all errors. What depends on no argument is kept, a constant. Nothing watches
+// what else Python reads: functions of users, who may read what changes, are no Traced.
 //
 // `spelled` takes arguments by name; `renamed` (dlcore/_arguments.py) makes errors of operations those of `name`.
 #include "core/traced.h"
@@ -281,7 +281,7 @@ bool is_refused(const Traced* f) { return !f->kept && f->looked_at >= kMostRefus
 bool pays(const Traced* f) { return f->looked_at < kMostUnused + f->repeated; }
 
 bool add_tensor(Key& key, Given& given, Tensor* t) {
-  if (t->weak || t->device || is_batched(t) || given.n == Given::kMost) return false;
+  if (t->weak || is_batched(t) || given.n == Given::kMost) return false;
   if (grad_enabled && t->base && !refresh_view(t)) return false;
   for (int k = 0; k < given.n; ++k) {
     if (given.tensors[k] != t) continue;
@@ -291,7 +291,10 @@ bool add_tensor(Key& key, Given& given, Tensor* t) {
   given.tensors[given.n++] = t;
   const Array& a = t->array;
   const uint64_t tracked = t->requires_grad;
-  key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | tracked << 16 | uint64_t{1} << 63);
+  // A GPU's kernels are specialised for alignment, that of views within the call too.
+  const uint64_t place = t->device ? reinterpret_cast<uintptr_t>(a.data) % kVectorBytes : 0;
+  key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | tracked << 16 | uint64_t{t->device} << 24 |
+          place << 32 | uint64_t{1} << 63);
   for (int d = 0; d < a.ndim; ++d) {
     key.add(static_cast<uint64_t>(a.shape[d]));
     key.add(static_cast<uint64_t>(a.strides[d]));

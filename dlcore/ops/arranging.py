@@ -14,7 +14,6 @@ from dlcore._arguments import (
     boolean,
     check_lengths,
     choice,
-    direct,
     has,
     integer,
     integers,
@@ -194,7 +193,7 @@ def repeat_interleave(x: Any, repeats: int | Sequence[int], axis: int | None = N
     return _repeat("repeat_interleave", x, repeats, axis)
 
 
-@direct
+@names_errors
 def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Any:
     """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
 
@@ -207,7 +206,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     if axis is None:
         pieces = (_turned(x.size, sum(shifts)),)
         flat = x.ndim == 1
-        return (rearrange, (x,), (pieces,)) if flat else (reshape, (rearrange(reshape(x, (-1,)), pieces),), (x.shape,))
+        return rearrange(x, pieces) if flat else reshape(rearrange(reshape(x, (-1,)), pieces), x.shape)
     several = items(axis)
     axes = [axis_of(a, "roll: axis", x.shape) for a in ([axis] if several is None else several)]
     if len(shifts) != len(axes) and 1 not in (len(shifts), len(axes)):
@@ -216,7 +215,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     moved = dict.fromkeys(axes, 0)
     for s, a in zip(shifts * (count // len(shifts) or 1), axes * (count // len(axes) or 1), strict=True):
         moved[a] += s
-    return rearrange, (x,), (tuple(_turned(n, moved.get(a, 0)) for a, n in enumerate(x.shape)),)
+    return rearrange(x, tuple(_turned(n, moved.get(a, 0)) for a, n in enumerate(x.shape)))
 
 
 def _turned(n: int, shift: int) -> tuple[Piece, ...]:

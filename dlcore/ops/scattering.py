@@ -15,7 +15,6 @@ from dlcore._arguments import (
     called,
     calling,
     choice,
-    direct,
     integer,
     integers,
     listed,
@@ -190,7 +189,7 @@ def _reduced(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self:
     return div(total, divisor) if include_self else where(touched, div(total, divisor), x_alone)
 
 
-@direct
+@names_errors
 def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) -> Any:
     """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter).
 
@@ -204,12 +203,11 @@ def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) 
     x, at, index = _along("scatter", x, axis, index)
     source = _source("scatter", x, index, src)
     if reduce is None:
-        return scatter_onto, (x, index, source), (at, "set")
-    kind = choice(reduce, _SETS, "scatter: reduce")
-    return _reduced, (x, at, index, source, kind, True), ()
+        return scatter_onto(x, index, source, at, "set")
+    return _reduced(x, at, index, source, choice(reduce, _SETS, "scatter: reduce"), True)
 
 
-@direct
+@names_errors
 def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
 
@@ -219,7 +217,7 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     tensor([3., 3.])
     """
     x, at, index = _along("scatter_add", x, axis, index)
-    return scatter_onto, (x, index, _source("scatter_add", x, index, src)), (at, "add")
+    return scatter_onto(x, index, _source("scatter_add", x, index, src), at, "add")
 
 
 def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
@@ -262,7 +260,7 @@ def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
     return source if source.shape == want else expand(source, want)
 
 
-@direct
+@names_errors
 def index_select(x: Any, axis: int, index: Any) -> Any:
     """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name.
 
@@ -271,10 +269,10 @@ def index_select(x: Any, axis: int, index: Any) -> Any:
             [4]])
     """
     x, at, index = _rows("index_select", x, axis, index)
-    return take, (x, index), (at,)
+    return take(x, index, at)
 
 
-@direct
+@names_errors
 def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> Any:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
 
@@ -288,7 +286,7 @@ def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> A
     source = _row_source("index_add", x, at, index, source)
     scaled = source if type(alpha) in (int, float) and alpha == 1 else called("index_add", mul, source, alpha)
     source = scaled if scaled.dtype is x.dtype else cast(scaled, x.dtype)
-    return index_add_rows, (x, index, source), (at,)
+    return index_add_rows(x, index, source, at)
 
 
 def _put_rows(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
@@ -345,7 +343,7 @@ def _broadcast_along(name: str, x: Any, index: Any, axis: Any) -> tuple[Any, Any
     return x, index, at
 
 
-@direct
+@names_errors
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast.
 
@@ -357,7 +355,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
             [3]])
     """
     x, index, at = _broadcast_along("take_along_axis", x, indices, axis)
-    return gather, (x, index), (at,)
+    return gather(x, index, at)
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
@@ -396,7 +394,7 @@ def _mask(name: str, mask: Any, x: Any) -> Any:
     return mask
 
 
-@direct
+@names_errors
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x.
 
@@ -406,7 +404,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     x = operand(x, "masked_fill")
     mask = _mask("masked_fill", mask, x)
     filling = value if type(value) in (int, float) and x.dtype.is_float else _one("masked_fill", x, value)
-    return where, (mask, filling, x), ()
+    return where(mask, filling, x)
 
 
 @quick("masked_select")
