@@ -791,3 +791,21 @@ def test_made_by_their_places(n):
         found = step(dl.full((n,), float(k)))
         assert found[0].tolist() == [k + i for i in range(n)] and found[1].tolist() == [2.0 * k] * n
         assert found[2].tolist() == [k + 1.0] + [float(k)] * (n - 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "bool", ">f4", "complex64"])
+def test_arrays_among_operands_are_copied(dtype):
+    """Small ones by C++, others by Python: strided, of another byte order, recorded."""
+    a, x = np.array([[0, 1, 1], [1, 0, 1]], dtype), dl.ones(2, 3)
+    if dtype == "complex64":
+        with pytest.raises(dl.DTypeError, match="add: operand 'b'"):
+            dl.add(x, a)
+        return
+    for part in (a, a[:, ::-1], a.T.copy().T, a[0], np.asfortranarray(a)):
+        found = dl.add(x, part)
+        same = dl.add(x, dl.tensor(np.ascontiguousarray(part)))
+        assert found.dtype is same.dtype and found.tolist() == same.tolist()
+    kept = dl.linalg.norm(a.astype(np.float32))
+    taken = dl.neg(a.astype(np.float32))
+    a[...] = 0
+    assert kept.item() == 2.0 and taken.sum().item() == -4.0

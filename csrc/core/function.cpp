@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/indexing.h"
 #include "core/ref.h"
 
 namespace dlcore {
@@ -28,6 +29,8 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
   PyObject* like = Py_None;
   for (Py_ssize_t j = 0; j < n_others && like == Py_None; ++j)
     if (others[j] && is_tensor(others[j])) like = others[j];
+  if (Tensor* copied = copied_operand(value, like)) return copied;
+  if ((*failed = PyErr_Occurred())) return nullptr;
   PyObject* args[4] = {value, f->name, PyTuple_GET_ITEM(f->input_names, k), like};
   Ref converted = Ref::own(call_python(bound.convert, args, 4));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;

@@ -29,6 +29,16 @@ int default_place = -1;  // the code of the default device; -1: Python has not d
 
 bool makes_here() { return default_place == 0 && !recorder; }
 
+}  // namespace
+
+Tensor* copied_operand(PyObject* value, PyObject* like) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(value)) != bound.ndarray || recorder || trace) return nullptr;
+  const bool here = is_tensor(like) ? !as_tensor(like)->device : default_place == 0;
+  return here ? copied_array(value) : nullptr;
+}
+
+namespace {
+
 // ---- arguments ----------------------------------------------------------------------------------------------------
 // Lengths given one by one or as one tuple, in plain ints of at least `least`.
 struct Lengths {

@@ -9,6 +9,7 @@
 #include "core/cuda.h"
 #include "core/device.h"
 #include "core/function.h"
+#include "core/indexing.h"
 #include "core/layout.h"
 #include "core/memory.h"
 #include "core/record.h"
@@ -505,6 +506,8 @@ static PyObject* to_tensor(PyObject*, PyObject* args) {
   if (like != Py_None && !is_tensor(like)) {
     return PyErr_Format(PyExc_TypeError, "as_tensor: like is a tensor or None, not a %s", Py_TYPE(like)->tp_name);
   }
+  Tensor* copied = dtype == Py_None ? copied_operand(value, like) : nullptr;
+  if (copied || PyErr_Occurred()) return as_object(copied);
   PyObject* convert_args[5] = {value, operation, operand, like, dtype};
   Ref converted = Ref::own(call_python(bound.convert, convert_args, 5));
   if (!converted || is_tensor(converted.get())) return converted.release();
