@@ -809,3 +809,16 @@ def test_arrays_among_operands_are_copied(dtype):
     taken = dl.neg(a.astype(np.float32))
     a[...] = 0
     assert kept.item() == 2.0 and taken.sum().item() == -4.0
+
+
+def test_lists_among_operands_are_tensors_of_them():
+    x = dl.ones(2, 3)
+    for listed in ([0.5, 1, 2], [1, 2, 3], [True, False, True], [[1.5, 2, 3]], (1, 2, 3), [1, 2.5, 2**62], []):
+        if listed:
+            found, same = dl.add(x, listed), dl.add(x, dl.tensor(listed))
+            assert found.dtype is same.dtype and found.tolist() == same.tolist()
+        assert dl.neg(dl.tensor(listed).to(dl.float32)).tolist() == dl.mul(listed, -1.0).tolist()
+    with pytest.raises(dl.AutogradError, match=r"^add: operand 'b': a tensor requires a gradient"):
+        dl.add(x, [dl.ones(3, requires_grad=True)])
+    with pytest.raises((ValueError, TypeError), match=r"^add: operand 'b'"):
+        dl.add(x, [[1.0, 2.0], [3.0]])

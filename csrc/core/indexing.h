@@ -19,7 +19,7 @@ bool init_counted(PyObject* module);
 Tensor* listed(PyObject* list, DType floats);
 // A copy of a small array of NumPy's that lies in order, in the dtype that it has; null, without an error, of others.
 Tensor* copied_array(PyObject* array);
-// The same of what is an operand beside `like`, a tensor or anything else, in the host's memory.
+// Either of them, of an operand beside `like`, a tensor or anything else, in the host's memory.
 Tensor* copied_operand(PyObject* value, PyObject* like);  // quick.cpp
 
 }  // namespace dlcore

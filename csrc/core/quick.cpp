@@ -32,9 +32,9 @@ bool makes_here() { return default_place == 0 && !recorder; }
 }  // namespace
 
 Tensor* copied_operand(PyObject* value, PyObject* like) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(value)) != bound.ndarray || recorder || trace) return nullptr;
-  const bool here = is_tensor(like) ? !as_tensor(like)->device : default_place == 0;
-  return here ? copied_array(value) : nullptr;
+  if (recorder || trace || !(is_tensor(like) ? !as_tensor(like)->device : default_place == 0)) return nullptr;
+  if (reinterpret_cast<PyObject*>(Py_TYPE(value)) == bound.ndarray) return copied_array(value);
+  return listed(value, DType::float32);
 }
 
 namespace {
