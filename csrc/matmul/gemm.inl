@@ -243,8 +243,9 @@ template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
 }
 #endif
 
-// For tall tiles of `width` columns, blocks of at most `most` rows. Rows are shared before columns: where two threads
-// write parts of the same rows, what one fetches ahead at the end of its part is the other's.
+// For tall tiles of `width` columns, blocks of at most `most` rows. Rows are shared before columns: halves of int8
+// 256x256x256 take 40.8 us by columns and 41.4 by rows, both at once 45.8 and 42.1. (Perhaps what one thread fetches
+// ahead at the end of its part of a row is the other's.)
 static inline Grid cut_tall(int64_t m, int64_t n, int64_t most, int64_t width, int64_t wanted) {
   Grid grid{1, 1};
   if (std::min<int64_t>(m, n) > kFew) {  // what fits the cache; narrow products stream
