@@ -9,7 +9,7 @@
 //                  bfloat16: 1 row  1 row ^T  8 rows ^T  128x784x10  float16: 1 row  8 rows ^T  float32: 4x4096x4
 //   packed, in tiles           173       102        146        22.5             147        318                4.9
 //   read in place               32        29         93        14.1              40        181                4.0
-//   torch                      108        92        146        31              2200        764               20
+//   torch                      108        92        146        31              2200                          20
 // and of float32:             8x1024x1024 ^T   14x1024x1024 ^T   8x256x256 ^T   14x784x128 ^T   128x784x10 ^T
 //   packed, in tiles                317              424              17.5            36.3            29.4
 //   read in place                   161              289              11.3            27.4            20.1
@@ -17,6 +17,7 @@
 constexpr int kFew = 4;
 constexpr int kFewDots = 14;  // but of float64, whose lines would push one another out of the first-level cache
 constexpr int64_t kDotLength = 16;  // of float32, for each row: packing an element costs little
+constexpr int64_t kDotMost = 8192;  // beyond, tiles' sums of parts of k are 4 times as near (140,000 numbers)
 constexpr int kDots = 4;   // lines of y at once: independent chains, and streams the prefetcher can follow (sum_four)
 constexpr int kSteps = 8;  // values of k at once, so that c is loaded and stored once for all of them
 
@@ -313,7 +314,7 @@ template <class S> static void run_narrow(const Narrow<S>& p) {
 // anew, which SSE2 does number by number.
 template <class S> static bool takes_dots(int64_t few, int64_t k, int64_t y_k) {
   const bool widens = std::is_same_v<S, float> || (std::is_same_v<S, half_t> && DLCORE_ISA >= 3);
-  const bool pays = std::is_same_v<S, bfloat16_t> || (widens && k >= kDotLength * few);
+  const bool pays = std::is_same_v<S, bfloat16_t> || (widens && k >= kDotLength * few && k <= kDotMost);
   return y_k == 1 && few <= (pays ? kFewDots : kFew);
 }
 
