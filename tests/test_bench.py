@@ -153,8 +153,9 @@ def test_cases_are_timed(session, name, mode, cache):
     largest = 4096 if mode == "tracked" else 1 << 24
     m = session.measure(case(name, mode, largest=largest), cache, rounds=2, seconds=0.001)
     assert not m.problems and m.row == name and m.mode == mode and m.cache == cache
-    for timing in m.engines.values():
-        assert 0 < timing.p20 <= timing.median <= timing.p80 and timing.samples >= 2 and timing.host > 0
+    for engine, timing in m.engines.items():  # a library that the machine holds up for ten turns is timed once
+        assert 0 < timing.p20 <= timing.median <= timing.p80 and timing.host > 0
+        assert timing.samples >= (2 if engine.startswith("dlcore") else 1)
     numpy = {e for e in m.engines if e.startswith("numpy")}
     assert bool(numpy) == (mode == "forward" and any(e.startswith("numpy") for e in REGISTRY[name].ways()))
 

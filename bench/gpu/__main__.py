@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +126,9 @@ class Run:
 
         lanes = min(stage.lanes, len(todo), max(len(os.sched_getaffinity(0)), 1))
         with ThreadPoolExecutor(lanes) as pool:
-            working = [pool.submit(self._lane, stage, next_job) for _ in range(lanes)]
+            working: list[Future[None]] = []
             try:
+                working.extend(pool.submit(self._lane, stage, next_job) for _ in range(lanes))
                 for future in working:
                     future.result()
             except BaseException as error:  # as of a signal: what is at work is ended, and nothing else begun
