@@ -61,8 +61,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def spelled(function: F) -> F:
     """A function in Python that takes its arguments under other spellings too; itself where it has no such argument.
 
-    Operations need no such help: their callables read the same table (csrc/core/function.cpp). What `shaped`,
-    `direct` and `names_errors` make has had it.
+    Operations need no such help: their callables read the same table (csrc/core/function.cpp). What `shaped`
+    and `names_errors` make has had it.
     """
     if isinstance(function, _C.Shaped | _C.Quick | _C.Traced):
         return function
